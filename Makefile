@@ -1,0 +1,4 @@
+check:
+	uv run ruff format --check .
+	uv run ruff check .
+	uv run mypy

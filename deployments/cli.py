@@ -1,0 +1,90 @@
+"""The `f2f` command. Each subcommand is a module in `deployments/commands/`, imported only when it is called."""
+
+import importlib
+import os
+import sys
+
+import click
+
+# Before any library is imported: none of them has business with the network on its own account.
+for _name, _value in {
+    "NO_ALBUMENTATIONS_UPDATE": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
+}.items():
+    os.environ.setdefault(_name, _value)
+
+# name -> (module with a click command called `command`, one line for --help, which must not need the import)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "up": ("deployments.commands.up", "Start the local stack: S3 and Prefect servers, worker, reports."),
+    "down": ("deployments.commands.down", "Stop the local stack; data stays."),
+    "status": ("deployments.commands.status", "Show what runs and where."),
+    "import": ("deployments.commands.import_frames", "Upload labelled images as frames and index them."),
+    "check-frames": ("deployments.commands.check_frames", "Say of every file of a folder whether it is accepted."),
+    "demo-frames": ("deployments.commands.demo_frames", "Compose labelled demo frames from photographs in packages."),
+    "ingest": ("deployments.commands.ingest", "Index the frames that landed in the bucket since the last look."),
+    "retrain": ("deployments.commands.retrain", "Data set, validation, training, INT8, evaluation, verdict."),
+    "sweep": ("deployments.commands.sweep", "Compare widths and input sizes: accuracy against size, memory and MACs."),
+    "audit": ("deployments.commands.audit", "Say whether a .tflite is fit for TensorFlow Lite Micro, and why not."),
+    "evaluate": ("deployments.commands.evaluate", "Judge a .tflite or .keras model on a folder of labelled images."),
+    "export": ("deployments.commands.export", "Bring the newest passed model with report and manifest to a folder."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Lists commands without importing them: TensorFlow alone takes ten seconds."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        import difflib
+
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            if near:
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
+            raise
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(package_name="frames2firmware")
+def cli() -> None:
+    """frames2firmware: camera frames in, verified microcontroller firmware out."""
+
+
+def main() -> None:
+    """Entry point of `f2f`: errors a person can act on are printed in two lines, exit code 1; Ctrl-C exits 130."""
+    from tasks.errors import PipelineError
+
+    try:
+        cli(standalone_mode=False)
+    except PipelineError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(1)
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted: what was finished is stored, run the same command again to go on", err=True)
+        sys.exit(130)

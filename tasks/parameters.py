@@ -1,0 +1,119 @@
+"""What a run does: one bounded, described model per stage (where things are is in settings.py).
+
+The flows compose these into their own parameter model, which is the form in the Prefect UI; descriptions are written
+for that form. Only pydantic is imported here.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Parameters(BaseModel):
+    """Base of all parameter models: unknown names are refused, values never change after the check."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class SplitParameters(Parameters):
+    """How sessions that come without a split are dealt out."""
+
+    train: Fraction = Field(0.70, description="Share of frames for training.")
+    val: Fraction = Field(0.15, description="Share of frames for early stopping and learning-rate decisions.")
+    test: Fraction = Field(0.15, description="Share of frames for the verdict; never used for a choice.")
+
+
+class DatasetParameters(Parameters):
+    """Which frames of the index make up the data set."""
+
+    balance: Literal["undersample", "weights", "none"] = Field(
+        "undersample",
+        description="Class balancing. undersample: drop frames of the larger class in every split; "
+        "weights: keep all, weight the loss; none: keep all.",
+    )
+    devices: tuple[str, ...] = Field((), description="Use frames of these devices only; empty: all.")
+    max_frames: int = Field(0, ge=0, description="Take at most this many frames, whole sessions, seeded; 0: all.")
+    seed: int = Field(0, ge=0, description="Seed of every choice made here.")
+
+
+class ValidationParameters(Parameters):
+    """Limits of the Great Expectations suite."""
+
+    min_frames_train: int = Field(1000, ge=2, description="Fewest training frames, both classes together.")
+    min_frames_val: int = Field(100, ge=2, description="Fewest validation frames.")
+    min_frames_test: int = Field(200, ge=2, description="Fewest test frames.")
+    max_class_share: float = Field(0.6, ge=0.5, le=1.0, description="Largest share of one class in any split.")
+    min_brightness: float = Field(2.0, ge=0, le=255, description="Smallest mean gray level of a frame (0..255).")
+    max_brightness: float = Field(253.0, ge=0, le=255, description="Largest mean gray level of a frame (0..255).")
+    min_contrast: float = Field(2.0, ge=0, le=128, description="Smallest standard deviation of a frame's gray levels.")
+
+
+class TrainParameters(Parameters):
+    """MobileNetV2 and its two training phases."""
+
+    alpha: float = Field(
+        0.5, description="Width multiplier of MobileNetV2.", json_schema_extra={"enum": [0.35, 0.5, 0.75, 1.0]}
+    )
+    width: int = Field(160, ge=32, le=320, multiple_of=32, description="Model input width in pixels.")
+    height: int = Field(120, ge=24, le=240, multiple_of=24, description="Model input height in pixels.")
+    weights: str = Field(
+        "imagenet",
+        description="Initial weights: imagenet (fetched by Keras), none (all layers train from scratch), "
+        "or the path or s3:// key of a .keras file.",
+    )
+    batch_size: int = Field(32, ge=1, le=512, description="Frames per training step.")
+    head_epochs: int = Field(5, ge=0, le=100, description="Most epochs with the backbone frozen.")
+    head_learning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's rate in the head phase.")
+    fine_tune_epochs: int = Field(10, ge=0, le=200, description="Most epochs with the top layers unfrozen.")
+    fine_tune_learning_rate: float = Field(1e-4, gt=0, le=1, description="Adam's peak rate in the fine-tuning phase.")
+    fine_tune_layers: int = Field(60, ge=-1, le=200, description="Layers unfrozen from the top; -1: all.")
+    patience: int = Field(4, ge=1, le=100, description="Epochs without improvement of val_loss before a phase ends.")
+    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the head.")
+    augment: bool = Field(True, description="Geometry, brightness and camera effects on training frames.")
+    camera_effects_share: Fraction = Field(
+        0.3, description="Share of training frames that get noise, motion blur, defocus or JPEG artefacts."
+    )
+    seed: int = Field(0, ge=0, description="Seed of weights, shuffling and augmentation.")
+
+    @field_validator("alpha")
+    @classmethod
+    def _a_width_that_mobilenet_has(cls, alpha: float) -> float:
+        if alpha not in (0.35, 0.5, 0.75, 1.0):
+            raise ValueError("alpha is one of 0.35, 0.5, 0.75, 1.0 (the widths with ImageNet weights)")
+        return alpha
+
+
+class QuantizeParameters(Parameters):
+    """Full-integer conversion."""
+
+    io_type: Literal["int8", "uint8"] = Field("int8", description="Type of the model's input and output tensors.")
+    calibration_frames: int = Field(256, ge=16, le=4096, description="Class-balanced train frames to calibrate on.")
+    tflm: Literal["upstream", "registry"] = Field(
+        "upstream", description="TFLM revision whose kernels must be able to run the model."
+    )
+    seed: int = Field(0, ge=0, description="Seed of the choice of calibration frames.")
+
+
+class EvaluateParameters(Parameters):
+    """FP32 against INT8 on the same test frames."""
+
+    threshold: float = Field(0.5, gt=0, lt=1, description="Score from which a frame counts as person.")
+    max_frames: int = Field(0, ge=0, description="Evaluate at most this many test frames, seeded; 0: all.")
+    workers: int = Field(0, ge=0, le=256, description="Processes for INT8 evaluation; 0: one per core.")
+    bootstrap_rounds: int = Field(10_000, ge=100, le=1_000_000, description="Resamples of sessions for the bound.")
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap and of max_frames.")
+
+
+class GateLimits(Parameters):
+    """What a candidate must reach. Accuracies and degradations are fractions: 0.005 is half a point."""
+
+    min_accuracy: Fraction = Field(0.90, description="Smallest INT8 accuracy on test.")
+    min_recall: Fraction = Field(0.85, description="Smallest INT8 recall of person on test.")
+    max_degradation: float = Field(0.005, ge=-1, le=1, description="Largest accuracy loss FP32 - INT8.")
+    max_degradation_bound: float = Field(
+        0.010, ge=-1, le=1, description="Largest one-sided 95 % upper bound of that loss."
+    )
+    max_size_bytes: int = Field(1_500_000, ge=1, description="Largest INT8 file in bytes.")
+    min_test_frames: int = Field(299, ge=1, description="Fewest test frames to decide on (299 bound 1 point).")
