@@ -1,0 +1,82 @@
+"""Shared fixtures: a real S3 server on a free port, the real frames where they are at hand."""
+
+import os
+import socket
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.update(NO_ALBUMENTATIONS_UPDATE="1", GX_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
+os.environ.update(PREFECT_SERVER_ANALYTICS_ENABLED="false", TF_CPP_MIN_LOG_LEVEL="2")
+# Nothing of the developer's own stack or cloud account may leak into a test.
+for name in [n for n in os.environ if n.startswith(("AWS_", "F2F_"))]:
+    del os.environ[name]
+
+from tasks.settings import PROJECT, Settings  # noqa: E402
+from tasks.store import Store  # noqa: E402
+
+SHARED = PROJECT.parent / "shared"
+ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-key"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real frames, weights and fixtures beside the checkout."""
+    if not (SHARED / "fixtures").is_dir():
+        pytest.skip("needs ../shared (real frames, weights, fixtures), which is not here")
+    return SHARED
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A versitygw of its own, stopped by process id."""
+    from deployments import versitygw
+
+    folder = tmp_path_factory.mktemp("s3")
+    port = free_port()
+    process = versitygw.start(folder, port=port, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    try:
+        versitygw.wait_healthy(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def s3_credentials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A credentials file for the test server."""
+    path = tmp_path_factory.mktemp("credentials") / "credentials"
+    path.write_text(f"[test]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")
+    return path
+
+
+@pytest.fixture
+def where(s3_endpoint: str, s3_credentials: Path, tmp_path: Path) -> Settings:
+    """Settings with a bucket of this test's own (not yet created) and an empty cache."""
+    return Settings(
+        _env_file=None,  # type: ignore[call-arg]
+        endpoint_url=s3_endpoint,
+        bucket=f"t-{uuid.uuid4().hex[:12]}",
+        profile="test",
+        credentials_file=s3_credentials,
+        data_dir=tmp_path / "f2f",
+    )
+
+
+@pytest.fixture
+def store(where: Settings) -> Store:
+    """An empty bucket."""
+    opened = Store(where)
+    opened.create_bucket()
+    return opened
