@@ -50,7 +50,7 @@ def wait_healthy(port: int, process: "subprocess.Popen[bytes] | None" = None, *,
         if process and process.poll() is not None:
             raise PipelineError(f"the S3 server ended with code {process.returncode}")
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):  # noqa: S310
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.1)

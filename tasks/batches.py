@@ -55,3 +55,12 @@ class FrameSet:
             [self.devices[i] for i in indices],
             [self.sessions[i] for i in indices],
         )
+
+
+def resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Frames at a model's input size: uint8 (n, 120, 160) -> (n, height, width), area filter (no-op at 120 x 160)."""
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    import cv2
+
+    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in pixels])
