@@ -6,7 +6,16 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.stages import stage
 from tasks.candidates import find_candidate
-from tasks.lineage import Candidate, DatasetVersion, Int8Model, Report, TrainedModel, ValidationOutcome, Verdict
+from tasks.lineage import (
+    Candidate,
+    DatasetVersion,
+    Int8Model,
+    Report,
+    SweepPoint,
+    TrainedModel,
+    ValidationOutcome,
+    Verdict,
+)
 from tasks.report import markdown_summary, public_url, store_report
 from tasks.store import open_store
 
@@ -50,7 +59,7 @@ def publish(
         passed=verdict.passed,
         html=html,
         decided_at=datetime.now(UTC).replace(microsecond=0),
-        keys={name: record.key for name, record in records.items()},
+        records={name: record.key for name, record in records.items()},
     )
     candidate = find_candidate(store, made.digest) or made
     store.create(candidate.key, candidate.model_dump_json(indent=1).encode(), content_type="application/json")
@@ -92,3 +101,20 @@ def show_validation(outcome: ValidationOutcome) -> None:
         key="validation",
         description="Great Expectations checkpoint",
     )
+
+
+@stage
+def publish_sweep(dataset: DatasetVersion, points: list[SweepPoint]) -> list[SweepPoint]:
+    """Marks the Pareto front, stores the sweep's page, shows table and link; returns the marked points."""
+    from tasks.sweep_report import pareto_front, store_sweep
+
+    marked = pareto_front(points)
+    _, url = store_sweep(open_store(), dataset, marked)
+    create_table_artifact(
+        [{"architecture": p.name, **p.model_dump(exclude={"trained", "int8", "report"})} for p in marked],
+        key="sweep",
+        description="Accuracy on the validation split against size, tensor memory and MACs",
+    )
+    if url:
+        create_link_artifact(url, link_text="Pareto picture", key="sweep-report")
+    return marked

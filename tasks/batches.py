@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,6 @@ class FrameSet:
     devices: Sequence[str]
     sessions: Sequence[str]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_maps", [np.load(path, mmap_mode="r") for path in self.shards])
-
     def __len__(self) -> int:
         return len(self.labels)
 
@@ -37,10 +35,9 @@ class FrameSet:
             indices = np.arange(len(self))
         pixels = np.empty((len(indices), 120, 160), np.uint8)
         shard, row = self.shard[indices], self.row[indices]
-        for number, mapped in enumerate(self._maps):  # type: ignore[attr-defined]
+        for number in np.unique(shard):
             here = np.flatnonzero(shard == number)
-            if len(here):
-                pixels[here] = mapped[row[here]]
+            pixels[here] = _mapped(self.shards[number])[row[here]]
         return pixels
 
     def take(self, indices: NDArray[np.integer]) -> "FrameSet":
@@ -55,6 +52,12 @@ class FrameSet:
             [self.devices[i] for i in indices],
             [self.sessions[i] for i in indices],
         )
+
+
+@lru_cache(maxsize=256)
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    """A shard, mapped. Each one holds a file descriptor and years of small ingests make thousands of shards."""
+    return np.load(path, mmap_mode="r").view(np.ndarray)
 
 
 def resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

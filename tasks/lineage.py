@@ -182,7 +182,9 @@ class Offender(BaseModel):
     """One reason why a .tflite is not fit for the device."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: str  # float_op, float_tensor, float_io, float_edge, hybrid_op, custom_op, degenerate_scale, unsupported_op
+    # float_op, float_tensor, float_io, float_edge, hybrid_op, custom_op, unsupported_op, degenerate_scale,
+    # bad_quantization, dynamic_shape, unsupported_tensor, bad_graph
+    kind: str
     op: str  # operator name, "" for a tensor that no op explains
     tensor: str
     index: int  # operator index, or tensor index where op is ""
@@ -301,3 +303,45 @@ class Verdict(Record):
     @property
     def key(self) -> str:
         return f"models/verdicts/{self.digest}.json"
+
+
+class Candidate(Record):
+    """One finished run, by digests: what `f2f export`, firmware and promotion start from."""
+
+    IDENTITY = ("dataset", "validation", "model", "int8", "report", "verdict")
+    dataset: str
+    validation: str
+    model: str
+    int8: str
+    report: str | None  # None where the model was not fit to be evaluated
+    verdict: str
+    passed: bool
+    html: str  # key of the report page
+    decided_at: datetime
+    records: dict[str, str]  # name -> key; not called keys, or dict(candidate) takes it for a mapping
+
+    @property
+    def key(self) -> str:
+        return f"models/candidates/{self.decided_at:%Y%m%dT%H%M%S}Z-{self.digest[:16]}.json"
+
+
+class SweepPoint(BaseModel):
+    """One architecture of a sweep. Accuracies are None where the model was not fit to be evaluated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    alpha: float
+    width: int
+    height: int
+    trained: str  # digests of its records
+    int8: str
+    report: str | None
+    accuracy_fp32: float | None
+    accuracy_int8: float | None
+    size_bytes: int
+    activation_peak_bytes: int  # liveness lower bound of the tensor arena
+    macs: int
+    on_front: bool = False  # no other point is at least as good in everything and better in something
+
+    @property
+    def name(self) -> str:
+        return f"{self.alpha:g} · {self.width}x{self.height}"

@@ -45,9 +45,9 @@ class ValidationParameters(Parameters):
     min_frames_val: int = Field(100, ge=2, description="Fewest validation frames.")
     min_frames_test: int = Field(200, ge=2, description="Fewest test frames.")
     max_class_share: float = Field(0.6, ge=0.5, le=1.0, description="Largest share of one class in any split.")
-    min_brightness: float = Field(2.0, ge=0, le=255, description="Smallest mean gray level of a frame (0..255).")
+    min_brightness: float = Field(1.0, ge=0, le=255, description="Smallest mean gray level of a frame (0..255).")
     max_brightness: float = Field(253.0, ge=0, le=255, description="Largest mean gray level of a frame (0..255).")
-    min_contrast: float = Field(2.0, ge=0, le=128, description="Smallest standard deviation of a frame's gray levels.")
+    min_contrast: float = Field(0.5, ge=0, le=128, description="Smallest standard deviation of a frame's gray levels.")
 
 
 class TrainParameters(Parameters):
@@ -66,9 +66,27 @@ class TrainParameters(Parameters):
     batch_size: int = Field(32, ge=1, le=512, description="Frames per training step.")
     head_epochs: int = Field(5, ge=0, le=100, description="Most epochs with the backbone frozen.")
     head_learning_rate: float = Field(1e-3, gt=0, le=1, description="Adam's rate in the head phase.")
+    head_feature_variants: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Head phase on cached backbone features: of this many augmented variants of every frame. "
+        "0: augment every epoch anew. Without augmentation features are always cached.",
+    )
     fine_tune_epochs: int = Field(10, ge=0, le=200, description="Most epochs with the top layers unfrozen.")
     fine_tune_learning_rate: float = Field(1e-4, gt=0, le=1, description="Adam's peak rate in the fine-tuning phase.")
     fine_tune_layers: int = Field(60, ge=-1, le=200, description="Layers unfrozen from the top; -1: all.")
+    schedule: Literal["plateau", "cosine"] = Field(
+        "plateau",
+        description="Learning rate while fine-tuning. plateau: constant, halved when val_loss stalls; "
+        "cosine: falls to zero over fine_tune_epochs, for a training of known length.",
+    )
+    warmup_epochs: float = Field(
+        0.0, ge=0, le=10, description="Epochs over which cosine's rate first rises to its peak; parts of one are fine."
+    )
+    weight_decay: float = Field(
+        0.0, ge=0, le=1, description="Decoupled weight decay while fine-tuning (AdamW); 0: Adam."
+    )
     patience: int = Field(4, ge=1, le=100, description="Epochs without improvement of val_loss before a phase ends.")
     dropout: float = Field(0.2, ge=0, lt=1, description="Dropout before the head.")
     augment: bool = Field(True, description="Geometry, brightness and camera effects on training frames.")
@@ -99,6 +117,10 @@ class QuantizeParameters(Parameters):
 class EvaluateParameters(Parameters):
     """FP32 against INT8 on the same test frames."""
 
+    split: Literal["test", "val"] = Field(
+        "test",
+        description="test for a verdict; val where architectures are compared, since test never serves a choice.",
+    )
     threshold: float = Field(0.5, gt=0, lt=1, description="Score from which a frame counts as person.")
     max_frames: int = Field(0, ge=0, description="Evaluate at most this many test frames, seeded; 0: all.")
     workers: int = Field(0, ge=0, le=256, description="Processes for INT8 evaluation; 0: one per core.")

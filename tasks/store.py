@@ -18,40 +18,37 @@ import boto3
 import botocore.config
 import botocore.exceptions
 import botocore.session
+import botocore.utils
 from pydantic import BaseModel
 
-from tasks.errors import PipelineError
 from tasks.settings import Settings, settings
+from tasks.store_errors import (
+    AccessRefused,
+    BucketMissing,
+    ConditionFailed,
+    ConditionsIgnored,
+    DigestMismatch,
+    ObjectMissing,
+    StoreError,
+    StoreUnreachable,
+)
+
+__all__ = [
+    "AccessRefused",
+    "BucketMissing",
+    "ConditionsIgnored",
+    "DigestMismatch",
+    "ObjectInfo",
+    "ObjectMissing",
+    "ObjectStream",
+    "Store",
+    "StoreError",
+    "StoreUnreachable",
+    "StoredObject",
+    "open_store",
+]
 
 R = TypeVar("R", bound=BaseModel)
-
-
-class StoreError(PipelineError):
-    """Base of everything the bucket can answer that is not success."""
-
-
-class StoreUnreachable(StoreError):
-    """No answer from the endpoint."""
-
-
-class AccessRefused(StoreError):
-    """Credentials missing, wrong, or not allowed to do this."""
-
-
-class BucketMissing(StoreError):
-    """The endpoint answers, the bucket does not exist."""
-
-
-class ObjectMissing(StoreError):
-    """No object under this key."""
-
-
-class ConditionsIgnored(StoreError):
-    """The store accepts conditional writes and does not honour them: concurrent runs would overwrite each other."""
-
-
-class DigestMismatch(StoreError):
-    """A blob's bytes are not what its name says."""
 
 
 class ObjectInfo(NamedTuple):
@@ -61,6 +58,15 @@ class ObjectInfo(NamedTuple):
     size: int
     etag: str
     modified: datetime
+
+
+class ObjectStream(NamedTuple):
+    """An object on its way: `chunks` must be read inside the `with` block that gave it."""
+
+    size: int
+    etag: str
+    content_type: str
+    chunks: Iterator[bytes]
 
 
 class StoredObject(NamedTuple):
@@ -80,6 +86,7 @@ class Store:
         session = botocore.session.Session(profile=where.profile)
         if where.credentials_file:
             session.set_config_variable("credentials_file", str(where.credentials_file))
+        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
         config = botocore.config.Config(
             signature_version="s3v4",
             region_name=where.region,
@@ -87,8 +94,9 @@ class Store:
             connect_timeout=5,
             read_timeout=60,
             retries={"mode": "standard", "total_max_attempts": 4},
-            # Path style: bucket names as host names need DNS that local servers do not have.
-            s3={"addressing_style": "path" if where.endpoint_url else "auto"},
+            # Path style: bucket names as host names need DNS that local servers do not have. Signed payloads, over TLS
+            # too: versitygw 1.8.0 keeps what arrived of an upload that broke off, unless a digest was announced.
+            s3={"addressing_style": "path" if where.endpoint_url else "auto", "payload_signing_enabled": True},
             # Newer checksums only where asked for: not every S3-compatible server knows them.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
@@ -115,6 +123,15 @@ class Store:
             answer = self.client.get_object(Bucket=self.where.bucket, Key=self._prefix + key)
             data = answer["Body"].read()
         return StoredObject(data, answer["ETag"], {k.lower(): v for k, v in answer.get("Metadata", {}).items()})
+
+    @contextlib.contextmanager
+    def stream(self, key: str, *, chunk_bytes: int = 1 << 20) -> Iterator[ObjectStream]:
+        """The object in chunks, for what need not fit into memory. Raises `ObjectMissing`."""
+        with self._errors(key):
+            answer = self.client.get_object(Bucket=self.where.bucket, Key=self._prefix + key)
+        with contextlib.closing(answer["Body"]) as body:
+            kind = answer.get("ContentType", "application/octet-stream")
+            yield ObjectStream(answer["ContentLength"], answer["ETag"], kind, body.iter_chunks(chunk_bytes))
 
     def head(self, key: str) -> ObjectInfo | None:
         """Size and etag without the bytes; None where there is no such object."""
@@ -174,10 +191,15 @@ class Store:
 
     def put_blob(self, data: bytes) -> str:
         """Stores bytes under `blobs/<sha256>` (once) and in the local cache; returns the SHA-256."""
+        return self.put_named("blobs/{digest}", data)
+
+    def put_named(self, pattern: str, data: bytes) -> str:
+        """`put_blob` under another key that holds the SHA-256: `pattern` has `{digest}` in it."""
         digest = hashlib.sha256(data).hexdigest()
+        key = pattern.format(digest=digest)
         self._write_cache(digest, data)
-        if not self.exists(f"blobs/{digest}"):
-            self.create(f"blobs/{digest}", data, content_type="application/octet-stream")
+        if not self.exists(key):
+            self.create(key, data, content_type="application/octet-stream")
         return digest
 
     def get_blob(self, digest: str) -> bytes:
@@ -186,13 +208,17 @@ class Store:
 
     def blob_path(self, digest: str) -> Path:
         """A local, read-only copy of a blob (fetched and checked when it is not cached yet)."""
+        return self.cached(f"blobs/{digest}", digest)
+
+    def cached(self, key: str, digest: str) -> Path:
+        """A local, read-only copy of an object that never changes. Raises `ObjectMissing`, `DigestMismatch`."""
         path = self._cache_path(digest)
         if not path.exists():
-            data = self.get(f"blobs/{digest}")
+            data = self.get(key)
             found = hashlib.sha256(data).hexdigest()
             if found != digest:
                 raise DigestMismatch(
-                    f"blob {digest[:12]} holds bytes with SHA-256 {found[:12]}",
+                    f"{key} holds bytes with SHA-256 {found[:12]}, expected {digest[:12]}",
                     next_step="somebody replaced it; restore it from a backup, or rebuild what names it",
                 )
             self._write_cache(digest, data)
@@ -226,7 +252,8 @@ class Store:
         Raises one `StoreError` subclass for each thing that can be wrong; leaves nothing behind.
         """
         with self._errors(""):
-            self.client.head_bucket(Bucket=self.where.bucket)
+            # Not HEAD: its answers have no body, and versitygw's to an unknown access key is a bare 404.
+            self.client.list_objects_v2(Bucket=self.where.bucket, MaxKeys=1)
         key = f"probe/{uuid.uuid4().hex}"
         try:
             first, second = self.create(key, b"1"), self.create(key, b"2")
@@ -234,17 +261,14 @@ class Store:
             moved, again = self.swap(key, b"3", stale), self.swap(key, b"4", stale)
         finally:
             self.delete(key)
+        advice = "use a store with conditional writes: AWS S3, versitygw, MinIO, R2 or Ceph"
         if not first or not moved:
-            raise ConditionsIgnored(
-                f"{self._name()} refused a conditional write whose condition held (create: {first}, swap: {moved})",
-                next_step="use a store with conditional writes: AWS S3, versitygw, MinIO, R2 or Ceph",
-            )
+            held = f"(create: {first}, swap: {moved})"
+            raise ConditionsIgnored(f"{self._name()} refused a write whose condition held {held}", next_step=advice)
         if second or again:
             what = " and ".join(w for w, bad in (("If-None-Match", second), ("If-Match", again)) if bad)
-            raise ConditionsIgnored(
-                f"{self._name()} ignores {what}: two runs at once would overwrite each other's results",
-                next_step="use a store with conditional writes: AWS S3, versitygw, MinIO, R2 or Ceph",
-            )
+            loss = "two runs at once would overwrite each other's results"
+            raise ConditionsIgnored(f"{self._name()} ignores {what}: {loss}", next_step=advice)
 
     # -- inside ----------------------------------------------------------------------------------------------------
 
@@ -256,7 +280,7 @@ class Store:
     ) -> bool:
         try:
             self._put(key, data, content_type, metadata, condition)
-        except _ConditionFailed:
+        except ConditionFailed:
             return False
         except ObjectMissing:  # If-Match on an object that has gone
             return False
@@ -303,25 +327,31 @@ class Store:
     def _translated(self, key: str, error: botocore.exceptions.ClientError) -> StoreError:
         code = str(error.response.get("Error", {}).get("Code", ""))
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        # XAdminUserNotFound: versitygw 1.8.0 answers an unknown access key with 404.
+        if status in (401, 403) or code == "XAdminUserNotFound":
+            return AccessRefused(
+                f"{self._name()} refused access{f' to {key!r}' if key else ''}: {code or status}",
+                next_step="check the credentials (AWS_ACCESS_KEY_ID, profile) and what they are allowed to do",
+            )
         if code == "NoSuchBucket" or (status == 404 and not key):
             return BucketMissing(
                 f"no bucket {self.where.bucket!r} at {self.where.endpoint_url or 'AWS S3'}",
                 next_step="create it (`f2f up` does for the local stack) or set F2F_BUCKET",
             )
         if code in ("PreconditionFailed", "ConditionalRequestConflict") or status in (409, 412):
-            return _ConditionFailed(f"{key}: somebody else wrote first ({code})")
+            return ConditionFailed(f"{key}: somebody else wrote first ({code})")
         if code in ("NoSuchKey", "404", "NotFound") or status == 404:
             return ObjectMissing(f"no object {key!r} in {self._name()}")
-        if status in (401, 403):
-            return AccessRefused(
-                f"{self._name()} refused access{f' to {key!r}' if key else ''}: {code or status}",
-                next_step="check the credentials (AWS_ACCESS_KEY_ID, profile) and what they are allowed to do",
-            )
         return StoreError(f"{self._name()} answered {status} {code} for {key!r}: {error}")
 
 
-class _ConditionFailed(StoreError):
-    """A conditional write lost (412, or AWS's 409)."""
+def _timestamp(value: Any) -> datetime:
+    """botocore's own parser takes more than half of the time of a long listing; S3 lists ISO 8601."""
+    try:
+        return datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        moment: datetime = botocore.utils.parse_timestamp(value)
+        return moment
 
 
 @lru_cache

@@ -1,0 +1,84 @@
+"""A Prefect server of this test run's own, and a bucket with a few hundred easy frames."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from prefect.testing.utilities import prefect_test_harness
+
+from tasks.ingest import ingest
+from tasks.parameters import SplitParameters
+from tasks.settings import Settings, settings
+from tasks.store import Store, open_store
+
+PER_CLASS = 180
+START_WEIGHTS = "weights/start.keras"
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A temporary Prefect server with a database of its own, stopped at the end."""
+    with prefect_test_harness(server_startup_timeout=120):
+        yield
+
+
+@pytest.fixture(scope="session")
+def easy_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `person/`, `no_person/` with sessions of three: a bright disc is the person, a dark bar is not."""
+    folder = tmp_path_factory.mktemp("easy")
+    random = np.random.default_rng(7)
+    y, x = np.mgrid[:120, :160]
+    for label in ("person", "no_person"):
+        for number in range(PER_CLASS):
+            pixels = random.normal(random.uniform(80, 150), 12, (120, 160))
+            cy, cx, size = random.integers(35, 85), random.integers(40, 120), random.integers(16, 30)
+            if label == "person":
+                pixels[(y - cy) ** 2 + (x - cx) ** 2 < size**2] += 80
+            else:
+                pixels[(abs(y - cy) < size // 3) & (abs(x - cx) < 2 * size)] -= 70
+            path = folder / label / f"{label}-{number // 3:03d}" / f"{number:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
+    return folder
+
+
+@pytest.fixture
+def this_bucket(where: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The test's empty bucket as the one that flows and commands find by their settings."""
+    for name, value in where.model_dump().items():
+        if value is not None:
+            monkeypatch.setenv(f"F2F_{name.upper()}", str(value))
+    settings.cache_clear()
+    open_store.cache_clear()
+    assert os.environ["F2F_BUCKET"] == where.bucket
+    yield store
+    settings.cache_clear()
+    open_store.cache_clear()
+
+
+@pytest.fixture
+def indexed(this_bucket: Store, easy_frames: Path, start_weights: bytes) -> Store:
+    """The bucket with the easy frames imported and indexed."""
+    from tasks.labelled_folder import labelled_folder
+    from tasks.upload import upload
+
+    sent = upload(this_bucket, labelled_folder(easy_frames, "easy-cam").files)
+    assert sent.uploaded == 2 * PER_CLASS
+    found = ingest(this_bucket, SplitParameters())
+    assert found.new == 2 * PER_CLASS
+    this_bucket.put(START_WEIGHTS, start_weights)
+    return this_bucket
+
+
+@pytest.fixture(scope="session")
+def start_weights(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An untrained model as a .keras file: initial weights as users bring them, so that both phases run."""
+    from tasks.model import build_model
+    from tasks.parameters import TrainParameters
+
+    path = tmp_path_factory.mktemp("weights") / "start.keras"
+    build_model(TrainParameters(alpha=0.35, width=96, height=72, weights="none")).save(path)
+    return path.read_bytes()
