@@ -1,4 +1,36 @@
-check:
-	uv run ruff format --check .
-	uv run ruff check .
-	uv run mypy
+# Two commands are all it takes: `make demo` and `make test`. Each sets up first what is not set up yet.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check up down status clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## Make .venv as uv.lock says (no time when it is there)
+	@bash deployments/setup.sh
+
+demo: setup ## The main job on composed frames: local stack, import, training, INT8, verdict, report
+	@.venv/bin/f2f demo
+
+test: setup ## All tests, against a real S3 server
+	@.venv/bin/python -m deployments.versitygw_install
+	.venv/bin/pytest
+
+check: setup ## Formatting, lint, types
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+up: setup ## Start the local stack (S3, Prefect, worker, reports)
+	@.venv/bin/f2f up
+
+down: setup ## Stop it; data stay
+	@.venv/bin/f2f down
+
+status: setup ## Show what runs and where
+	@.venv/bin/f2f status
+
+clean: ## Stop the stack, remove .venv and caches; frames, models and reports in .f2f stay
+	@if [ -x .venv/bin/f2f ]; then .venv/bin/f2f down; fi
+	rm -rf .venv .f2f/uv .f2f/cache .mypy_cache .ruff_cache .pytest_cache
+	@echo "kept: .f2f (bucket and Prefect database of the local stack); delete it by hand to lose them"

@@ -1,21 +1,12 @@
 """The `f2f` command. Each subcommand is a module in `deployments/commands/`, imported only when it is called."""
 
+import difflib
 import importlib
-import os
 import sys
 
 import click
 
-# Before any library is imported: none of them has business with the network on its own account.
-for _name, _value in {
-    "NO_ALBUMENTATIONS_UPDATE": "1",
-    "GX_ANALYTICS_ENABLED": "false",
-    "DO_NOT_TRACK": "1",
-    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    "TF_CPP_MIN_LOG_LEVEL": "2",
-    "TF_ENABLE_ONEDNN_OPTS": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1"),
-}.items():
-    os.environ.setdefault(_name, _value)
+from tasks.errors import PipelineError
 
 # name -> (module with a click command called `command`, one line for --help, which must not need the import)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -24,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("deployments.commands.status", "Show what runs and where."),
     "import": ("deployments.commands.import_frames", "Upload labelled images as frames and index them."),
     "check-frames": ("deployments.commands.check_frames", "Say of every file of a folder whether it is accepted."),
+    "demo": ("deployments.commands.demo", "The main job on composed demo frames, from nothing to the verdict."),
     "demo-frames": ("deployments.commands.demo_frames", "Compose labelled demo frames from photographs in packages."),
     "ingest": ("deployments.commands.ingest", "Index the frames that landed in the bucket since the last look."),
     "retrain": ("deployments.commands.retrain", "Data set, validation, training, INT8, evaluation, verdict."),
@@ -54,8 +46,6 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        import difflib
-
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
@@ -73,8 +63,6 @@ def cli() -> None:
 
 def main() -> None:
     """Entry point of `f2f`: errors a person can act on are printed in two lines, exit code 1; Ctrl-C exits 130."""
-    from tasks.errors import PipelineError
-
     try:
         cli(standalone_mode=False)
     except PipelineError as error:

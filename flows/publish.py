@@ -104,16 +104,14 @@ def show_validation(outcome: ValidationOutcome) -> None:
 
 
 @stage
-def publish_sweep(dataset: DatasetVersion, points: list[SweepPoint]) -> list[SweepPoint]:
+def publish_sweep(points: list[SweepPoint]) -> tuple[SweepPoint, ...]:
     """Marks the Pareto front, stores the sweep's page, shows table and link; returns the marked points."""
-    from tasks.sweep_report import pareto_front, store_sweep
+    from tasks.sweep_report import pareto_front, store_sweep, sweep_table
 
     marked = pareto_front(points)
-    _, url = store_sweep(open_store(), dataset, marked)
+    _, url = store_sweep(open_store(), marked)
     create_table_artifact(
-        [{"architecture": p.name, **p.model_dump(exclude={"trained", "int8", "report"})} for p in marked],
-        key="sweep",
-        description="Accuracy on the validation split against size, tensor memory and MACs",
+        sweep_table(marked), key="sweep", description="On the validation split, the most accurate first"
     )
     if url:
         create_link_artifact(url, link_text="Pareto picture", key="sweep-report")

@@ -16,7 +16,7 @@ from tasks.settings import settings
 
 
 @flow(name="sweep", log_prints=False, persist_result=False)
-def sweep(parameters: SweepParameters = SweepParameters()) -> list[SweepPoint]:  # noqa: B008 - frozen
+def sweep(parameters: SweepParameters = SweepParameters()) -> tuple[SweepPoint, ...]:  # noqa: B008 - frozen
     """Train, convert and evaluate every combination of width multiplier and input size; draw the Pareto front."""
     stages.check_store()
     dataset = stages.build_dataset(parameters.dataset)
@@ -24,7 +24,7 @@ def sweep(parameters: SweepParameters = SweepParameters()) -> list[SweepPoint]: 
     show_validation(validation)
     require_valid(validation, public_base_url=settings().public_base_url)
     points = [_measure(dataset, architecture, parameters) for architecture in parameters.architectures()]
-    return publish_sweep(dataset, points)
+    return publish_sweep(points)
 
 
 def _measure(dataset: DatasetVersion, architecture: TrainParameters, parameters: SweepParameters) -> SweepPoint:

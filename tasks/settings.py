@@ -42,14 +42,14 @@ class Settings(BaseSettings):
 
 def own_settings() -> Settings:
     """What the user set: environment and `.env`, without the file of the local stack."""
-    return Settings(_env_file=PROJECT / ".env")  # type: ignore[call-arg]
+    return Settings(_env_file=PROJECT / ".env")
 
 
 @lru_cache
 def settings() -> Settings:
     """The settings of this process. Environment wins over `.env`, `.env` over the local stack's file."""
     own = own_settings()
-    merged = Settings(_env_file=(stack_file(own.data_dir), PROJECT / ".env"))  # type: ignore[call-arg]
+    merged = Settings(_env_file=(stack_file(own.data_dir), PROJECT / ".env"))
     if own.endpoint_url:  # the local stack's credentials are for its own server only
         return merged.model_copy(update={"profile": own.profile, "credentials_file": own.credentials_file})
     return merged

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +11,14 @@ import pytest
 
 os.environ.update(NO_ALBUMENTATIONS_UPDATE="1", GX_ANALYTICS_ENABLED="false", DO_NOT_TRACK="1")
 os.environ.update(PREFECT_SERVER_ANALYTICS_ENABLED="false", TF_CPP_MIN_LOG_LEVEL="2")
-# Nothing of the developer's own stack or cloud account may leak into a test.
-for name in [n for n in os.environ if n.startswith(("AWS_", "F2F_"))]:
+# Nothing of the developer's own stack or cloud account may leak into a test: all local data go to a folder that is
+# removed at the end. Only the S3 server's program is taken from, or installed into, the data folder that is kept.
+_kept = os.environ.get("F2F_DATA_DIR")
+for name in [n for n in os.environ if n.startswith(("AWS_", "F2F_", "PREFECT_API_", "PREFECT_PROFILE"))]:
     del os.environ[name]
+_scratch = tempfile.TemporaryDirectory(prefix="f2f-tests-", ignore_cleanup_errors=True)
+os.environ.update(F2F_DATA_DIR=f"{_scratch.name}/f2f", PREFECT_HOME=f"{_scratch.name}/prefect")
+os.environ.update(AWS_EC2_METADATA_DISABLED="true", AWS_SHARED_CREDENTIALS_FILE=f"{_scratch.name}/no-credentials")
 
 from tasks.settings import PROJECT, Settings  # noqa: E402
 from tasks.store import Store  # noqa: E402
@@ -38,13 +44,21 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def s3_program() -> Path:
+    """The S3 server's executable, installed where it is missing (minutes, once; `make test` does it beforehand)."""
+    from deployments import versitygw_install
+
+    return versitygw_install.install(Path(_kept) if _kept else PROJECT / ".f2f", print)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint(tmp_path_factory: pytest.TempPathFactory, s3_program: Path) -> Iterator[str]:
     """A versitygw of its own, stopped by process id."""
     from deployments import versitygw
 
     folder = tmp_path_factory.mktemp("s3")
     port = free_port()
-    process = versitygw.start(folder, port=port, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
+    process = versitygw.start(folder, port=port, access_key=ACCESS_KEY, secret_key=SECRET_KEY, program=s3_program)
     try:
         versitygw.wait_healthy(port, process)
         yield f"http://127.0.0.1:{port}"

@@ -158,3 +158,14 @@ def test_a_missing_bucket_is_a_clear_error(this_bucket: Store) -> None:
     assert state.is_failed()
     with pytest.raises(PipelineError, match="no bucket"):
         state.result()
+
+
+def test_an_error_for_people_is_logged_without_a_traceback(
+    this_bucket: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    from flows.retrain import retrain
+
+    retrain(small(), return_state=True)
+    said = [record for record in caplog.records if "f2f import" in record.getMessage()]
+    assert said
+    assert all(record.exc_info is None for record in said)

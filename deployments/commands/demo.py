@@ -1,0 +1,38 @@
+"""`f2f demo`: the main job on composed frames, from nothing to the verdict."""
+
+import sys
+
+import click
+
+from tasks.settings import settings
+
+
+@click.command()
+@click.option("--count", default=2800, show_default=True, help="Frames to compose.")
+@click.pass_context
+def command(ctx: click.Context, count: int) -> None:
+    """Start the local stack, compose demo frames, import them, retrain, judge.
+
+    It proves the pipeline, not the accuracy: the frames are composed from photographs that Python packages ship. A
+    second run finds everything done and only says so.
+
+    Exit codes as of `f2f retrain`: 0 passed, 3 rejected, 1 failed.
+    """
+    from deployments.commands import demo_frames, import_frames, up
+    from deployments.commands.retrain import run_retrain
+    from flows.parameters import RetrainParameters
+    from tasks.parameters import DatasetParameters, TrainParameters
+
+    folder = settings().data_dir / "demo-frames"
+    ctx.invoke(up.command)
+    settings.cache_clear()  # `up` has just written where things are
+    click.echo(f"\n== frames: {folder}", err=True)
+    ctx.invoke(demo_frames.command, folder=folder, count=count)
+    click.echo("\n== import", err=True)
+    ctx.invoke(import_frames.command, folder=folder, device="demo", manifest=folder / "manifest.csv")
+    click.echo("\n== retrain", err=True)
+    parameters = RetrainParameters(
+        dataset=DatasetParameters(devices=demo_frames.DEVICES),
+        train=TrainParameters(alpha=0.35, weights="none", fine_tune_epochs=20),
+    )
+    sys.exit(run_retrain(parameters))
