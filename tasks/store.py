@@ -1,4 +1,4 @@
-"""The bucket. The only file that knows boto3.
+"""The bucket. Only this file and store_client.py know boto3.
 
 Plain objects, create-once objects (If-None-Match: *), compare-and-swap (If-Match) and immutable blobs named by their
 SHA-256. Keys given here are relative to the configured prefix.
@@ -14,14 +14,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import boto3
-import botocore.config
-import botocore.exceptions
-import botocore.session
-import botocore.utils
 from pydantic import BaseModel
 
 from tasks.settings import Settings, settings
+from tasks.store_client import connect, store_name, translated_errors
 from tasks.store_errors import (
     AccessRefused,
     BucketMissing,
@@ -83,33 +79,7 @@ class Store:
     def __init__(self, where: Settings, *, max_connections: int = 32) -> None:
         self.where = where
         self._prefix = where.prefix.strip("/") + "/" if where.prefix.strip("/") else ""
-        session = botocore.session.Session(profile=where.profile)
-        if where.credentials_file:
-            session.set_config_variable("credentials_file", str(where.credentials_file))
-        session.get_component("response_parser_factory").set_parser_defaults(timestamp_parser=_timestamp)
-        config = botocore.config.Config(
-            signature_version="s3v4",
-            region_name=where.region,
-            max_pool_connections=max_connections,
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            # Path style: bucket names as host names need DNS that local servers do not have. Signed payloads, over TLS
-            # too: versitygw 1.8.0 keeps what arrived of an upload that broke off, unless a digest was announced.
-            s3={"addressing_style": "path" if where.endpoint_url else "auto", "payload_signing_enabled": True},
-            # Newer checksums only where asked for: not every S3-compatible server knows them.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        )
-        try:
-            self.client: Any = boto3.Session(botocore_session=session).client(
-                "s3", endpoint_url=where.endpoint_url, config=config
-            )
-        except botocore.exceptions.ProfileNotFound as error:
-            raise AccessRefused(
-                f"credentials profile {where.profile!r} not found: {error}",
-                next_step="`f2f up` writes it for the local stack; elsewhere set AWS_PROFILE or F2F_PROFILE",
-            ) from error
+        self.client: Any = connect(where, max_connections=max_connections)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -264,16 +234,15 @@ class Store:
         advice = "use a store with conditional writes: AWS S3, versitygw, MinIO, R2 or Ceph"
         if not first or not moved:
             held = f"(create: {first}, swap: {moved})"
-            raise ConditionsIgnored(f"{self._name()} refused a write whose condition held {held}", next_step=advice)
+            raise ConditionsIgnored(
+                f"{store_name(self.where)} refused a write whose condition held {held}", next_step=advice
+            )
         if second or again:
             what = " and ".join(w for w, bad in (("If-None-Match", second), ("If-Match", again)) if bad)
             loss = "two runs at once would overwrite each other's results"
-            raise ConditionsIgnored(f"{self._name()} ignores {what}: {loss}", next_step=advice)
+            raise ConditionsIgnored(f"{store_name(self.where)} ignores {what}: {loss}", next_step=advice)
 
     # -- inside ----------------------------------------------------------------------------------------------------
-
-    def _name(self) -> str:
-        return f"{self.where.endpoint_url or 'AWS S3'} (bucket {self.where.bucket})"
 
     def _put_if(
         self, key: str, data: bytes, content_type: str, metadata: dict[str, str] | None, condition: dict[str, str]
@@ -307,51 +276,8 @@ class Store:
         part.write_bytes(data)
         part.replace(path)  # atomic: a reader never sees half a blob
 
-    @contextlib.contextmanager
-    def _errors(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except botocore.exceptions.ClientError as error:
-            raise self._translated(key, error) from error
-        except (botocore.exceptions.NoCredentialsError, botocore.exceptions.PartialCredentialsError) as error:
-            raise AccessRefused(
-                f"no S3 credentials for {self._name()}",
-                next_step="run `f2f up` for the local stack, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            ) from error
-        except (botocore.exceptions.HTTPClientError, botocore.exceptions.ConnectionError) as error:
-            raise StoreUnreachable(
-                f"no answer from {self._name()}: {error}",
-                next_step="`f2f status` shows the local stack, `f2f up` starts it; elsewhere check F2F_ENDPOINT_URL",
-            ) from error
-
-    def _translated(self, key: str, error: botocore.exceptions.ClientError) -> StoreError:
-        code = str(error.response.get("Error", {}).get("Code", ""))
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        # XAdminUserNotFound: versitygw 1.8.0 answers an unknown access key with 404.
-        if status in (401, 403) or code == "XAdminUserNotFound":
-            return AccessRefused(
-                f"{self._name()} refused access{f' to {key!r}' if key else ''}: {code or status}",
-                next_step="check the credentials (AWS_ACCESS_KEY_ID, profile) and what they are allowed to do",
-            )
-        if code == "NoSuchBucket" or (status == 404 and not key):
-            return BucketMissing(
-                f"no bucket {self.where.bucket!r} at {self.where.endpoint_url or 'AWS S3'}",
-                next_step="create it (`f2f up` does for the local stack) or set F2F_BUCKET",
-            )
-        if code in ("PreconditionFailed", "ConditionalRequestConflict") or status in (409, 412):
-            return ConditionFailed(f"{key}: somebody else wrote first ({code})")
-        if code in ("NoSuchKey", "404", "NotFound") or status == 404:
-            return ObjectMissing(f"no object {key!r} in {self._name()}")
-        return StoreError(f"{self._name()} answered {status} {code} for {key!r}: {error}")
-
-
-def _timestamp(value: Any) -> datetime:
-    """botocore's own parser takes more than half of the time of a long listing; S3 lists ISO 8601."""
-    try:
-        return datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        moment: datetime = botocore.utils.parse_timestamp(value)
-        return moment
+    def _errors(self, key: str) -> contextlib.AbstractContextManager[None]:
+        return translated_errors(self.where, key)
 
 
 @lru_cache
