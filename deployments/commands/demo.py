@@ -22,10 +22,12 @@ def command(ctx: click.Context, count: int) -> None:
     from deployments.commands.retrain import run_retrain
     from flows.parameters import RetrainParameters
     from tasks.parameters import DatasetParameters, TrainParameters
+    from tasks.store import open_store
 
     folder = settings().data_dir / "demo-frames"
     ctx.invoke(up.command)
     settings.cache_clear()  # `up` has just written where things are
+    open_store.cache_clear()
     click.echo(f"\n== frames: {folder}", err=True)
     ctx.invoke(demo_frames.command, folder=folder, count=count)
     click.echo("\n== import", err=True)

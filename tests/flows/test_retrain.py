@@ -119,7 +119,7 @@ def test_frames_become_a_judged_int8_model_and_a_rerun_does_nothing_twice(indexe
     rejected = strict.result()
     assert strict.name == "Rejected"
     assert strict.is_completed()
-    assert "size" in (strict.message or "").lower() or "bytes" in (strict.message or "").lower()
+    assert "more than the 1,000 B" in (strict.message or "")
     assert not rejected.passed
     assert rejected.model == candidate.model
     assert indexed.exists(rejected.html)
