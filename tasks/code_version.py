@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,13 @@ def code_version(modules: Sequence[ModuleType]) -> str:
     for module in sorted(modules, key=lambda module: module.__name__):
         if not module.__file__:
             raise ValueError(f"{module.__name__} has no source file to digest")
-        source = Path(module.__file__).read_bytes()
+        source = _source(module.__file__)
         digest.update(f"{module.__name__}\0{len(source)}\0".encode())
         digest.update(source)
     return digest.hexdigest()
+
+
+@cache
+def _source(path: str) -> bytes:
+    """Read once a process: a file that is edited while a long run goes on is not the code that runs."""
+    return Path(path).read_bytes()

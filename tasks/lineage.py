@@ -274,10 +274,6 @@ class Report(Record):
     def key(self) -> str:
         return f"models/reports/{self.digest}/report.json"
 
-    @property
-    def html_key(self) -> str:
-        return f"models/reports/{self.digest}/report.html"
-
 
 class Rule(BaseModel):
     """One rule of the gate."""

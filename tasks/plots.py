@@ -27,7 +27,7 @@ def drawn(name: str, title: str, size: tuple[float, float], draw: Callable[[Any]
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
-    style = {
+    style: dict[Any, Any] = {
         "svg.fonttype": "none",  # text stays text: small, selectable, in the page's own font
         "svg.hashsalt": name,
         "font.family": "sans-serif",

@@ -210,6 +210,7 @@ def _lineage(
     report: Report | None,
     records: dict[str, BaseModel],
 ) -> list[dict[str, str | None]]:
+    # Records are served to people (deployments/report_server.py), blobs are not: those have no link.
     def row(name: str, digest: str, what: str, key: str | None = None) -> dict[str, str | None]:
         return {"name": name, "digest": digest, "what": what, "url": public_url(store, key) if key else None}
 
@@ -217,13 +218,13 @@ def _lineage(
     if dataset.parent:
         rows.insert(0, row("data set before", dataset.parent, "parent of this one"))
     rows += [
-        row("manifest", dataset.manifest, "Parquet, one row a frame", f"blobs/{dataset.manifest}"),
-        row("FP32 .keras", trained.model, "takes raw 0..255 frames", f"blobs/{trained.model}"),
-        row("FP32 .tflite", int8.fp32_tflite, f"{int8.fp32_size_bytes:,} B", f"blobs/{int8.fp32_tflite}"),
-        row("INT8 .tflite", int8.tflite, f"{int8.size_bytes:,} B", f"blobs/{int8.tflite}"),
+        row("manifest", dataset.manifest, "Parquet, one row a frame"),
+        row("FP32 .keras", trained.model, "takes raw 0..255 frames"),
+        row("FP32 .tflite", int8.fp32_tflite, f"{int8.fp32_size_bytes:,} B"),
+        row("INT8 .tflite", int8.tflite, f"{int8.size_bytes:,} B"),
     ]
     if report:
-        rows.append(row("scores", report.scores, "Parquet, both models, one row a frame", f"blobs/{report.scores}"))
+        rows.append(row("scores", report.scores, "Parquet, both models, one row a frame"))
     for name, version in (
         ("code of training", trained.code_version),
         ("code of conversion", int8.code_version),

@@ -4,11 +4,12 @@ import sys
 
 import click
 
+from deployments.commands.demo_frames import DEFAULT_COUNT
 from tasks.settings import settings
 
 
 @click.command()
-@click.option("--count", default=2800, show_default=True, help="Frames to compose.")
+@click.option("--count", default=DEFAULT_COUNT, show_default=True, help="Frames to compose.")
 @click.pass_context
 def command(ctx: click.Context, count: int) -> None:
     """Start the local stack, compose demo frames, import them, retrain, judge.
@@ -35,6 +36,14 @@ def command(ctx: click.Context, count: int) -> None:
     click.echo("\n== retrain", err=True)
     parameters = RetrainParameters(
         dataset=DatasetParameters(devices=demo_frames.DEVICES),
-        train=TrainParameters(alpha=0.35, weights="none", fine_tune_epochs=20),
+        train=TrainParameters(
+            alpha=0.35,
+            width=96,
+            height=72,
+            weights="none",  # Keras' own are on a server that a machine with package registries alone does not reach
+            fine_tune_epochs=30,
+            fine_tune_learning_rate=1e-3,
+            patience=8,
+        ),
     )
     sys.exit(run_retrain(parameters))
