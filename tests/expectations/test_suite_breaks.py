@@ -162,9 +162,9 @@ def test_a_lopsided_split_is_refused(made: Made, split: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "name"),
     [
-        ("brightness", 1.5, "every mean gray level is 2 to 253"),
-        ("brightness", 254.0, "every mean gray level is 2 to 253"),
-        ("contrast", 1.5, "every contrast (standard deviation of gray levels) is at least 2"),
+        ("brightness", 0.8, "every mean gray level is 1 to 253"),
+        ("brightness", 254.0, "every mean gray level is 1 to 253"),
+        ("contrast", 0.4, "every contrast (standard deviation of gray levels) is at least 0.5"),
     ],
 )
 def test_a_black_white_or_flat_frame_is_refused(made: Made, column: str, value: float, name: str) -> None:

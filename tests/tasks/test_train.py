@@ -5,7 +5,6 @@ epochs) and the test S3 server. It says nothing about accuracy on real frames, a
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -168,7 +167,7 @@ run_training(
                 break
             time.sleep(0.05)
     finally:
-        os.kill(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
     assert process.returncode == -signal.SIGKILL  # it had not come to its end by itself
     found = load_state(work_dir)
