@@ -11,7 +11,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from tasks import flatbuffer, memory_plan, offenders, tflite_file, tflm_support
+from tasks import (
+    checked_flatbuffer,
+    flatbuffer,
+    memory_plan,
+    offender_advice,
+    offenders,
+    tensor_offenders,
+    tflite_file,
+    tflm_support,
+)
 from tasks.batches import FrameSet, resized
 from tasks.code_version import code_version
 from tasks.errors import PipelineError
@@ -28,6 +37,19 @@ class ConversionFailed(PipelineError):
     """No calibration set, or a model that TensorFlow's converter refuses."""
 
 
+# What decides which offenders a record lists: a change there makes another record.
+_JUDGES = [
+    checked_flatbuffer,
+    flatbuffer,
+    memory_plan,
+    offender_advice,
+    offenders,
+    tensor_offenders,
+    tflite_file,
+    tflm_support,
+]
+
+
 def quantize(
     store: Store, trained: TrainedModel, train: FrameSet, parameters: QuantizeParameters, *, progress: Progress = silent
 ) -> Int8Model:
@@ -37,8 +59,7 @@ def quantize(
     model with offenders is stored as well, `clean` False: saying no is the gate's part. Takes about half a minute at
     alpha 0.5. Raises `ConversionFailed`.
     """
-    judges = [flatbuffer, memory_plan, offenders, tflite_file, tflm_support]
-    version = code_version([sys.modules[__name__], *judges])
+    version = code_version([sys.modules[__name__], *_JUDGES])
     digest = Int8Model.digest_for(model=trained.digest, parameters=parameters, code_version=version)
     found = store.find_record(f"models/{trained.digest}/int8-{digest}.json", Int8Model)
     if found is not None:

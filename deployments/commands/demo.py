@@ -41,9 +41,14 @@ def command(ctx: click.Context, count: int) -> None:
             width=96,
             height=72,
             weights="none",  # Keras' own are on a server that a machine with package registries alone does not reach
-            fine_tune_epochs=30,
-            fine_tune_learning_rate=1e-3,
-            patience=8,
+            # From scratch a rate that falls to zero leaves fewer answers near the threshold than a plateau does, and
+            # those are the ones that quantization changes: a loss of 0.17 points instead of 0.60 in one run of each.
+            schedule="cosine",
+            warmup_epochs=1,
+            fine_tune_epochs=25,
+            fine_tune_learning_rate=2e-3,
+            weight_decay=1e-3,
+            patience=25,
         ),
     )
     sys.exit(run_retrain(parameters))
