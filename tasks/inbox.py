@@ -17,6 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
+from types import FrameType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -169,12 +170,24 @@ def _windowed(executor: Executor, function: Callable[[T], R], items: Iterable[T]
 
 
 def _submit(executor: Executor, function: Callable[[T], R], item: T) -> Future[R]:
-    """Submits with Ctrl-C held back: worker processes start in here, inherit that, and leave it to their parent."""
+    """Submits with Ctrl-C held back: worker processes start in here, inherit the block, and leave it to their parent.
+
+    The parent's own handler waits as well: the signal may reach another of its threads, and Python would raise here,
+    half-way through telling a new worker what it is.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        return executor.submit(function, item)
+    held: list[tuple[int, FrameType | None]] = []
+    signal.signal(signal.SIGINT, lambda number, frame: held.append((number, frame)))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return executor.submit(function, item)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(*held[0])
 
 
 def _decoded(place: Landed, data: bytes, metadata: dict[str, str]) -> Landed:

@@ -66,7 +66,9 @@ def test_what_is_healthy_is_left_alone_what_was_killed_comes_back_and_data_stay(
     assert not any("start" in line for line in said), said
 
     os.kill(first["s3"] or 0, signal.SIGKILL)
-    assert parts(own)["s3"].state == "stopped"
+    limit = time.monotonic() + 30
+    while parts(own)["s3"].state != "stopped":  # the kernel takes its time to bury it on a busy machine
+        assert time.monotonic() < limit
     stack.up(own, prefect=False, say=silent)
     second = pids(own)
     assert second["report-server"] == first["report-server"]
