@@ -20,8 +20,8 @@ _scratch = tempfile.TemporaryDirectory(prefix="f2f-tests-", ignore_cleanup_error
 os.environ.update(F2F_DATA_DIR=f"{_scratch.name}/f2f", PREFECT_HOME=f"{_scratch.name}/prefect")
 os.environ.update(AWS_EC2_METADATA_DISABLED="true", AWS_SHARED_CREDENTIALS_FILE=f"{_scratch.name}/no-credentials")
 
-from tasks.settings import PROJECT, Settings  # noqa: E402
-from tasks.store import Store  # noqa: E402
+from tasks.settings import PROJECT, Settings, settings  # noqa: E402
+from tasks.store import Store, open_store  # noqa: E402
 
 SHARED = PROJECT.parent / "shared"
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret-key"
@@ -94,3 +94,17 @@ def store(where: Settings) -> Store:
     opened = Store(where)
     opened.create_bucket()
     return opened
+
+
+@pytest.fixture
+def this_bucket(where: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The test's empty bucket as the one that flows and commands find by their settings."""
+    for name, value in where.model_dump().items():
+        if value is not None:
+            monkeypatch.setenv(f"F2F_{name.upper()}", str(value))
+    settings.cache_clear()
+    open_store.cache_clear()
+    assert os.environ["F2F_BUCKET"] == where.bucket
+    yield store
+    settings.cache_clear()
+    open_store.cache_clear()

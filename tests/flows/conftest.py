@@ -1,6 +1,5 @@
 """A Prefect server of this test run's own, and a bucket with a few hundred easy frames."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +10,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from tasks.ingest import ingest
 from tasks.parameters import SplitParameters
-from tasks.settings import Settings, settings
-from tasks.store import Store, open_store
+from tasks.store import Store
 
 PER_CLASS = 180
 START_WEIGHTS = "weights/start.keras"
@@ -43,20 +41,6 @@ def easy_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
     return folder
-
-
-@pytest.fixture
-def this_bucket(where: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """The test's empty bucket as the one that flows and commands find by their settings."""
-    for name, value in where.model_dump().items():
-        if value is not None:
-            monkeypatch.setenv(f"F2F_{name.upper()}", str(value))
-    settings.cache_clear()
-    open_store.cache_clear()
-    assert os.environ["F2F_BUCKET"] == where.bucket
-    yield store
-    settings.cache_clear()
-    open_store.cache_clear()
 
 
 @pytest.fixture
