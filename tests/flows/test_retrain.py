@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.cli import cli
-from flows.parameters import RetrainParameters
+from flows.parameters import RetrainParameters, SweepParameters
 from tasks.errors import PipelineError
 from tasks.flatbuffer import audit
 from tasks.lineage import Candidate, DatasetVersion, Int8Model, Report, TrainedModel, ValidationOutcome, Verdict
@@ -128,6 +128,22 @@ def test_frames_become_a_judged_int8_model_and_a_rerun_does_nothing_twice(indexe
     assert result.exit_code == 0
     assert json.loads(result.stdout)["candidate"] == candidate.digest
     assert (tmp_path / "out" / "model_int8.tflite").read_bytes() == data
+
+    # A sweep over the same architecture finds the models and judges them on the validation split.
+    from flows.sweep import sweep
+
+    models = {item.key for item in indexed.list("models/") if item.key.endswith(("model.json", f"{int8.digest}.json"))}
+    groups = {name: SMALL[name] for name in ("validation", "train", "quantize")}
+    (point,) = sweep(SweepParameters.model_validate({"alphas": [0.35], "widths": [96], **groups}))
+    assert (point.trained, point.int8) == (model.digest, int8.digest)
+    assert point.report not in (None, report.digest)
+    assert point.on_front
+    assert point.accuracy_int8 is not None
+    assert models == {
+        item.key for item in indexed.list("models/") if item.key.endswith(("model.json", f"{int8.digest}.json"))
+    }
+    (page,) = indexed.list("models/sweeps/")
+    assert point.name.encode() in indexed.get(page.key)
 
 
 def test_a_data_set_that_is_too_small_ends_the_flow_as_failed_by_name(indexed: Store) -> None:
