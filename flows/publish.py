@@ -5,80 +5,28 @@ from datetime import UTC, datetime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 
 from flows.stages import stage
-from tasks.candidates import find_candidate
-from tasks.lineage import (
-    Candidate,
-    DatasetVersion,
-    Int8Model,
-    Report,
-    SweepPoint,
-    TrainedModel,
-    ValidationOutcome,
-    Verdict,
-)
+from tasks.candidates import FinishedRun, find_candidate
+from tasks.lineage import Candidate, SweepPoint, ValidationOutcome
 from tasks.report import markdown_summary, public_url, store_report
 from tasks.store import open_store
 
 
 @stage
-def publish(
-    dataset: DatasetVersion,
-    validation: ValidationOutcome,
-    trained: TrainedModel,
-    int8: Int8Model,
-    report: Report | None,
-    verdict: Verdict,
-) -> Candidate:
+def publish(run: FinishedRun) -> Candidate:
     """Stores report page, verdict and candidate; a rerun finds the candidate and only shows it again."""
     store = open_store()
-    records: dict[str, DatasetVersion | ValidationOutcome | TrainedModel | Int8Model | Report | Verdict] = {
-        "dataset": dataset,
-        "validation": validation,
-        "model": trained,
-        "int8": int8,
-        "verdict": verdict,
-        **({"report": report} if report else {}),
-    }
-    html, url = store_report(
-        store,
-        dataset=dataset,
-        validation=validation,
-        trained=trained,
-        int8=int8,
-        report=report,
-        verdict=verdict,
-    )
-    store.put_record(verdict.key, verdict)
-    made = Candidate(
-        dataset=dataset.digest,
-        validation=validation.digest,
-        model=trained.digest,
-        int8=int8.digest,
-        report=report.digest if report else None,
-        verdict=verdict.digest,
-        passed=verdict.passed,
-        html=html,
-        decided_at=datetime.now(UTC).replace(microsecond=0),
-        records={name: record.key for name, record in records.items()},
-    )
+    html, url = store_report(store, run)
+    store.put_record(run.verdict.key, run.verdict)
+    made = run.candidate(html, datetime.now(UTC).replace(microsecond=0))
     candidate = find_candidate(store, made.digest) or made
     store.create(candidate.key, candidate.model_dump_json(indent=1).encode(), content_type="application/json")
     create_markdown_artifact(
-        markdown_summary(
-            dataset=dataset,
-            validation=validation,
-            trained=trained,
-            int8=int8,
-            report=report,
-            verdict=verdict,
-            report_url=url,
-            docs_url=public_url(store, f"{validation.docs}/index.html"),
-        ),
+        markdown_summary(run, report_url=url, docs_url=public_url(store, f"{run.validation.docs}/index.html")),
         key="verdict",
-        description="Passed" if verdict.passed else "Rejected",
+        description="Passed" if run.verdict.passed else "Rejected",
     )
     create_table_artifact(
-        [{"rule": r.name, "passed": r.passed, "figure": r.figure, "limit": r.limit} for r in verdict.rules],
+        [{"rule": r.name, "passed": r.passed, "figure": r.figure, "limit": r.limit} for r in run.verdict.rules],
         key="gate",
         description="Every rule of the gate",
     )

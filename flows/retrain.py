@@ -11,6 +11,7 @@ from expectations.checkpoint import require_valid
 from flows import stages
 from flows.parameters import RetrainParameters
 from flows.publish import publish, show_validation
+from tasks.candidates import FinishedRun
 from tasks.lineage import Candidate
 from tasks.settings import settings
 
@@ -31,7 +32,7 @@ def retrain(parameters: RetrainParameters = RetrainParameters()) -> State[Candid
     int8 = stages.quantize(trained, dataset, parameters.quantize)
     report = stages.evaluate(int8, trained, dataset, parameters.evaluate) if int8.clean else None
     verdict = stages.judge(report, int8, parameters.limits)
-    candidate = publish(dataset, validation, trained, int8, report, verdict)
+    candidate = publish(FinishedRun(dataset, validation, trained, int8, report, verdict))
     broken = "; ".join(rule.reason for rule in verdict.rules if not rule.passed)
     return Completed(
         name="Passed" if verdict.passed else "Rejected",

@@ -1,11 +1,49 @@
-"""Finished runs in the bucket, newest first: what `f2f export` and later stages start from."""
+"""Finished runs: all records of one together, and their candidates in the bucket, newest first."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
 
-from tasks.lineage import Candidate
+from tasks.lineage import Candidate, DatasetVersion, Int8Model, Report, TrainedModel, ValidationOutcome, Verdict
 from tasks.store import Store
 
 FOLDER = "models/candidates/"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """All records of one run. `report` is None where the model was not fit to be evaluated."""
+
+    dataset: DatasetVersion
+    validation: ValidationOutcome
+    trained: TrainedModel
+    int8: Int8Model
+    report: Report | None
+    verdict: Verdict
+
+    def candidate(self, html: str, decided_at: datetime) -> Candidate:
+        """The run by digests; `html` is the key of its page."""
+        records = {
+            "dataset": self.dataset.key,
+            "validation": self.validation.key,
+            "model": self.trained.key,
+            "int8": self.int8.key,
+            "verdict": self.verdict.key,
+        }
+        if self.report:
+            records["report"] = self.report.key
+        return Candidate(
+            dataset=self.dataset.digest,
+            validation=self.validation.digest,
+            model=self.trained.digest,
+            int8=self.int8.digest,
+            report=self.report.digest if self.report else None,
+            verdict=self.verdict.digest,
+            passed=self.verdict.passed,
+            html=html,
+            decided_at=decided_at,
+            records=records,
+        )
 
 
 def candidates(store: Store) -> Iterator[Candidate]:

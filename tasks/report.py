@@ -14,6 +14,7 @@ import jinja2
 from pydantic import BaseModel
 
 from tasks import report_figures as figures
+from tasks.candidates import FinishedRun
 from tasks.lineage import (
     CLASSES,
     SPLITS,
@@ -21,7 +22,6 @@ from tasks.lineage import (
     Int8Model,
     Report,
     TrainedModel,
-    ValidationOutcome,
     Verdict,
 )
 from tasks.store import Store
@@ -64,42 +64,24 @@ def html_key(report: Report | None, verdict: Verdict) -> str:
     return f"models/reports/{report.digest if report else verdict.digest}/report-{verdict.digest[:16]}.html"
 
 
-def store_report(
-    store: Store,
-    *,
-    dataset: DatasetVersion,
-    validation: ValidationOutcome,
-    trained: TrainedModel,
-    int8: Int8Model,
-    report: Report | None,
-    verdict: Verdict,
-) -> tuple[str, str | None]:
+def store_report(store: Store, run: FinishedRun) -> tuple[str, str | None]:
     """Renders the page and stores it; returns its key, and its URL where the bucket is served to people."""
-    page = render_report(
-        store, dataset=dataset, validation=validation, trained=trained, int8=int8, report=report, verdict=verdict
-    )
-    key = html_key(report, verdict)
+    page = render_report(store, run)
+    key = html_key(run.report, run.verdict)
     store.put(key, page.encode(), content_type="text/html; charset=utf-8")
     return key, public_url(store, key)
 
 
-def render_report(
-    store: Store,
-    *,
-    dataset: DatasetVersion,
-    validation: ValidationOutcome,
-    trained: TrainedModel,
-    int8: Int8Model,
-    report: Report | None,
-    verdict: Verdict,
-) -> str:
-    """The page. `report` is None where the model was not fit to be evaluated: then verdict and offenders are shown.
+def render_report(store: Store, run: FinishedRun) -> str:
+    """The page. Where the model was not fit to be evaluated there is no report: verdict and offenders are shown.
 
     Reads the scores blob and the shards of the thumbnails; raises `ObjectMissing` or `DigestMismatch` where one is not
     as it was.
     """
     from tasks.plots import training_curves
 
+    dataset, validation, trained, int8 = run.dataset, run.validation, run.trained, run.int8
+    report, verdict = run.report, run.verdict
     records: dict[str, BaseModel] = {
         "data set": dataset,
         "validation": validation,
@@ -245,18 +227,10 @@ def _parameters(records: dict[str, BaseModel]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def markdown_summary(
-    *,
-    dataset: DatasetVersion,
-    validation: ValidationOutcome,
-    trained: TrainedModel,
-    int8: Int8Model,
-    report: Report | None,
-    verdict: Verdict,
-    report_url: str | None,
-    docs_url: str | None,
-) -> str:
+def markdown_summary(run: FinishedRun, *, report_url: str | None, docs_url: str | None) -> str:
     """Verdict, rules, key figures and links as Markdown, for the run's page."""
+    dataset, validation, trained, int8 = run.dataset, run.validation, run.trained, run.int8
+    report, verdict = run.report, run.verdict
     head = figures.headline(verdict, report)
     lines = [f"# {head.title}", "", head.text, *(f"- {_cell(reason)}" for reason in head.reasons), ""]
     links = [f"[{text}]({url})" for text, url in (("Report", report_url), ("Data Docs", docs_url)) if url]

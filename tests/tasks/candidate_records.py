@@ -1,12 +1,12 @@
 """Hand-made records of one finished run, with a real scores blob and shard in the bucket, for the report's tests."""
 
 import io
-from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
+from tasks.candidates import FinishedRun
 from tasks.degradation import degradation
 from tasks.gate import judge, judge_unclean
 from tasks.lineage import (
@@ -20,7 +20,6 @@ from tasks.lineage import (
     TensorFacts,
     TrainedModel,
     ValidationOutcome,
-    Verdict,
     digest_of,
 )
 from tasks.metrics import model_metrics
@@ -37,22 +36,6 @@ from tasks.store import Store
 HOSTILE = '<script src="https://evil.example/x.js"></script>"\'&<img src=x onerror=alert(1)>'
 
 
-@dataclass(frozen=True)
-class Finished:
-    """All records of one run."""
-
-    dataset: DatasetVersion
-    validation: ValidationOutcome
-    trained: TrainedModel
-    int8: Int8Model
-    report: Report | None
-    verdict: Verdict
-
-    def records(self) -> dict[str, object]:
-        """As keyword arguments of the report's functions."""
-        return dict(vars(self))
-
-
 def finished_run(
     store: Store,
     *,
@@ -62,7 +45,7 @@ def finished_run(
     clean: bool = True,
     limits: GateLimits = GateLimits(),  # noqa: B008 - frozen
     classes: tuple[int, ...] = (0, 1),
-) -> Finished:
+) -> FinishedRun:
     """A run over `frames` test frames in single-frame sessions; about `mistakes` of them are wrong."""
     rng = np.random.default_rng(7)
     labels = np.resize(classes, frames).astype(bool)
@@ -80,7 +63,7 @@ def finished_run(
     trained = _trained(dataset)
     model = _int8(trained, clean)
     if not clean:
-        return Finished(dataset, validation, trained, model, None, judge_unclean(model, limits))
+        return FinishedRun(dataset, validation, trained, model, None, judge_unclean(model, limits))
     parameters = EvaluateParameters()
     sessions = [f"s{index:04d}" for index in range(frames)]
     table = {
@@ -118,7 +101,7 @@ def finished_run(
         kernels="TFLM (tflite-micro 0.dev20261023182759)",
         seconds=12.5,
     )
-    return Finished(dataset, validation, trained, model, report, judge(report, model, limits))
+    return FinishedRun(dataset, validation, trained, model, report, judge(report, model, limits))
 
 
 def _blob(store: Store, pixels: np.ndarray) -> str:

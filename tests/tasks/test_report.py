@@ -4,6 +4,7 @@ Not touched: how figures come about (test_metrics, test_degradation, test_gate),
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,20 +14,20 @@ from tasks.parameters import GateLimits
 from tasks.report import html_key, markdown_summary, public_url, render_report, store_report
 from tasks.settings import Settings
 from tasks.store import DigestMismatch, Store
-from tests.tasks.candidate_records import HOSTILE, Finished, finished_run
+from tests.tasks.candidate_records import HOSTILE, FinishedRun, finished_run
 from tests.tasks.page_checks import checked_page
 
 
 @pytest.fixture
-def passed(store: Store) -> Finished:
+def passed(store: Store) -> FinishedRun:
     return finished_run(store)
 
 
-def page_of(store: Store, run: Finished) -> str:
-    return render_report(store, **run.records())
+def page_of(store: Store, run: FinishedRun) -> str:
+    return render_report(store, run)
 
 
-def test_a_passed_candidate_says_so_first(store: Store, passed: Finished) -> None:
+def test_a_passed_candidate_says_so_first(store: Store, passed: FinishedRun) -> None:
     assert passed.verdict.passed, "the records are made to pass"
     text = checked_page(page_of(store, passed)).text
     assert text.index("Passed: all 7 rules hold") < text.index("The rules") < text.index("Data set")
@@ -44,7 +45,7 @@ def test_a_rejected_candidate_names_every_broken_rule(store: Store) -> None:
     assert "too few to decide" in text
 
 
-def test_every_rule_has_figure_limit_and_bar(store: Store, passed: Finished) -> None:
+def test_every_rule_has_figure_limit_and_bar(store: Store, passed: FinishedRun) -> None:
     page = page_of(store, passed)
     rules = page[page.index('id="rules"') : page.index('id="figures"')]
     assert rules.count("<tr class=") == len(passed.verdict.rules)
@@ -53,7 +54,7 @@ def test_every_rule_has_figure_limit_and_bar(store: Store, passed: Finished) -> 
         assert text in rules
 
 
-def test_every_digest_of_the_lineage_is_on_the_page(store: Store, passed: Finished) -> None:
+def test_every_digest_of_the_lineage_is_on_the_page(store: Store, passed: FinishedRun) -> None:
     text = checked_page(page_of(store, passed)).text
     assert passed.report
     records = (passed.dataset, passed.validation, passed.trained, passed.int8, passed.report, passed.verdict)
@@ -69,7 +70,7 @@ def test_every_digest_of_the_lineage_is_on_the_page(store: Store, passed: Finish
         assert digest in text
 
 
-def test_both_models_are_shown_side_by_side(store: Store, passed: Finished) -> None:
+def test_both_models_are_shown_side_by_side(store: Store, passed: FinishedRun) -> None:
     assert passed.report
     text = checked_page(page_of(store, passed)).text
     for metrics in (passed.report.fp32, passed.report.quantized):
@@ -81,7 +82,7 @@ def test_both_models_are_shown_side_by_side(store: Store, passed: Finished) -> N
     assert f"at most {100 * loss.bound:.2f} points" in text
 
 
-def test_devices_come_worst_first(store: Store, passed: Finished) -> None:
+def test_devices_come_worst_first(store: Store, passed: FinishedRun) -> None:
     assert passed.report
     page = page_of(store, passed)
     shown = re.findall(r'<th class="name">(.*?)</th>', page[page.index('id="slices"') :])
@@ -89,7 +90,7 @@ def test_devices_come_worst_first(store: Store, passed: Finished) -> None:
     assert [name.startswith("&lt;script") for name in shown[:3]] == [s.name == HOSTILE for s in worst]
 
 
-def test_a_hostile_device_name_stays_text(store: Store, passed: Finished) -> None:
+def test_a_hostile_device_name_stays_text(store: Store, passed: FinishedRun) -> None:
     page = page_of(store, passed)
     assert HOSTILE in checked_page(page).text  # as text, in full
     assert HOSTILE not in page
@@ -103,7 +104,7 @@ def test_a_hostile_key_stays_inside_its_attribute(store: Store) -> None:
     assert '"><b onmouseover="x()">' in page.text
 
 
-def test_the_worst_mistakes_are_shown_as_pictures_of_their_frames(store: Store, passed: Finished) -> None:
+def test_the_worst_mistakes_are_shown_as_pictures_of_their_frames(store: Store, passed: FinishedRun) -> None:
     assert passed.report
     page = checked_page(page_of(store, passed))
     wrong = passed.report.quantized.confusion[0][1] + passed.report.quantized.confusion[1][0]
@@ -139,13 +140,13 @@ def test_a_model_that_could_not_be_evaluated_shows_its_offenders(store: Store) -
         assert record.digest in text
 
 
-def test_a_training_without_epochs_still_has_a_page(store: Store, passed: Finished) -> None:
+def test_a_training_without_epochs_still_has_a_page(store: Store, passed: FinishedRun) -> None:
     untrained = TrainedModel.model_validate({**passed.trained.model_dump(), "curves": ()})
-    page = render_report(store, **{**passed.records(), "trained": untrained})
+    page = render_report(store, replace(passed, trained=untrained))
     assert "No epoch was trained" in checked_page(page).text
 
 
-def test_equal_records_give_equal_pages(store: Store, passed: Finished) -> None:
+def test_equal_records_give_equal_pages(store: Store, passed: FinishedRun) -> None:
     assert page_of(store, passed) == page_of(store, passed)
 
 
@@ -157,11 +158,11 @@ def test_a_page_stays_small(store: Store) -> None:
 def test_many_offenders_are_cut_short(store: Store) -> None:
     run = finished_run(store, clean=False)
     many = Int8Model.model_validate({**run.int8.model_dump(), "offenders": run.int8.offenders * 300})
-    text = checked_page(render_report(store, **{**run.records(), "int8": many})).text
+    text = checked_page(render_report(store, replace(run, int8=many))).text
     assert "and 250 more" in text
 
 
-def test_pixels_that_were_replaced_are_refused(store: Store, passed: Finished) -> None:
+def test_pixels_that_were_replaced_are_refused(store: Store, passed: FinishedRun) -> None:
     shard = passed.dataset.shards[0]
     store.put(f"blobs/{shard}", b"other bytes")
     (store.where.cache_dir / "blobs" / shard[:2] / shard).unlink()
@@ -169,24 +170,24 @@ def test_pixels_that_were_replaced_are_refused(store: Store, passed: Finished) -
         page_of(store, passed)
 
 
-def test_the_stored_page_is_the_rendered_one(store: Store, passed: Finished) -> None:
-    key, url = store_report(store, **passed.records())
+def test_the_stored_page_is_the_rendered_one(store: Store, passed: FinishedRun) -> None:
+    key, url = store_report(store, passed)
     assert url is None  # no public base URL is set
     assert store.get(key).decode() == page_of(store, passed)
     head = store.client.head_object(Bucket=store.where.bucket, Key=key)
     assert head["ContentType"] == "text/html; charset=utf-8"
 
 
-def test_two_verdicts_on_one_report_have_two_pages(store: Store, passed: Finished) -> None:
+def test_two_verdicts_on_one_report_have_two_pages(store: Store, passed: FinishedRun) -> None:
     stricter = finished_run(store, limits=GateLimits(min_accuracy=0.999))
     assert stricter.report == passed.report
     keys = {html_key(run.report, run.verdict) for run in (passed, stricter)}
     assert len(keys) == 2
 
 
-def test_links_lead_below_the_public_base_url(where: Settings, store: Store, passed: Finished) -> None:
+def test_links_lead_below_the_public_base_url(where: Settings, store: Store, passed: FinishedRun) -> None:
     public = Store(where.model_copy(update={"public_base_url": "https://reports.example/f2f/"}))
-    key, url = store_report(public, **passed.records())
+    key, url = store_report(public, passed)
     assert url == f"https://reports.example/f2f/{key}"
     links = checked_page(store.get(key).decode()).links
     assert f"https://reports.example/f2f/{passed.validation.docs}/index.html" in links
@@ -199,8 +200,8 @@ def test_only_web_addresses_become_links(where: Settings, base: str | None) -> N
     assert public_url(Store(where.model_copy(update={"public_base_url": base})), "a/b.html") is None
 
 
-def test_the_summary_has_verdict_figures_and_links(passed: Finished) -> None:
-    text = markdown_summary(**passed.records(), report_url="https://r.example/x", docs_url=None)  # type: ignore[arg-type]
+def test_the_summary_has_verdict_figures_and_links(passed: FinishedRun) -> None:
+    text = markdown_summary(passed, report_url="https://r.example/x", docs_url=None)
     assert text.startswith("# Passed")
     assert "[Report](https://r.example/x)" in text
     assert "Data Docs" not in text
@@ -210,7 +211,7 @@ def test_the_summary_has_verdict_figures_and_links(passed: Finished) -> None:
 
 def test_a_summary_without_evaluation_has_the_reasons(store: Store) -> None:
     run = finished_run(store, clean=False)
-    text = markdown_summary(**run.records(), report_url=None, docs_url=None)  # type: ignore[arg-type]
+    text = markdown_summary(run, report_url=None, docs_url=None)
     assert text.startswith("# Rejected")
     assert "float_op SIN" in text
 
