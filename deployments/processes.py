@@ -197,17 +197,25 @@ def resident_bytes(pid: int) -> int:
     return 0
 
 
-def check_port(port: int, name: str, setting: str) -> None:
-    """Raises `PortTaken` where 127.0.0.1:`port` cannot be bound, naming who holds it where that can be seen."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise PortTaken(
-                f"port {port} for {name} is in use{_holder(port)}",
-                next_step=f"stop that program, or set {setting} (environment or .env) to a free port",
-            ) from error
+def check_port(port: int, name: str, setting: str, seconds: float = 3.0) -> None:
+    """Raises `PortTaken` where 127.0.0.1:`port` cannot be bound, naming who holds it where that can be seen.
+
+    Waits up to `seconds` for it: a process whose first thread has ended may still have others that hold its sockets.
+    """
+    end = time.monotonic() + seconds
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free
+            try:
+                probe.bind(("127.0.0.1", port))
+                return
+            except OSError as error:
+                if time.monotonic() > end:
+                    raise PortTaken(
+                        f"port {port} for {name} is in use{_holder(port)}",
+                        next_step=f"stop that program, or set {setting} (environment or .env) to a free port",
+                    ) from error
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager

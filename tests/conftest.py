@@ -1,6 +1,7 @@
 """Shared fixtures: a real S3 server on a free port, the real frames where they are at hand."""
 
 import os
+import random
 import socket
 import tempfile
 import uuid
@@ -36,11 +37,16 @@ def shared() -> Path:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that was free a moment ago, below those that the kernel gives to outgoing connections: a test that stops
+    a server and starts it again on its port must not lose it to somebody's request in between."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 @pytest.fixture(scope="session")

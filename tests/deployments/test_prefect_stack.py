@@ -5,7 +5,6 @@ deploys is checked from prefect.yaml; what those flows do is in tests/flows.
 import os
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +45,6 @@ def project(tmp_path: Path) -> Path:
     (folder / "flows" / "tiny.py").write_text(FLOW)
     (folder / "prefect.yaml").write_text(DEPLOYMENTS)
     return folder
-
-
-@pytest.fixture
-def own(tmp_path: Path, s3_program: Path) -> Iterator[Settings]:
-    folder = tmp_path / "f2f"
-    (folder / "bin").mkdir(parents=True)
-    (folder / "bin" / "versitygw").symlink_to(s3_program)
-    where = Settings(
-        _env_file=None,  # type: ignore[call-arg]
-        data_dir=folder,
-        s3_port=free_port(),
-        prefect_port=free_port(),
-        reports_port=free_port(),
-    )
-    yield where
-    stack.down(where, say=lambda text: None)
 
 
 def pids(where: Settings) -> dict[str, int | None]:

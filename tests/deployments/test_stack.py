@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,20 +29,9 @@ def silent(text: str) -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path, s3_program: Path) -> Iterator[Settings]:
-    """Settings of a user whose stack does not exist yet; the S3 server's program is there."""
-    folder = tmp_path / "it's my f2f #1"  # a folder that has to be quoted everywhere
-    (folder / "bin").mkdir(parents=True)
-    (folder / "bin" / "versitygw").symlink_to(s3_program)
-    where = Settings(
-        _env_file=None,  # type: ignore[call-arg]
-        data_dir=folder,
-        s3_port=free_port(),
-        prefect_port=free_port(),
-        reports_port=free_port(),
-    )
-    yield where
-    stack.down(where, say=silent)
+def stack_folder(tmp_path: Path) -> Path:
+    """A folder that has to be quoted everywhere."""
+    return tmp_path / "it's my f2f #1"
 
 
 def parts(where: Settings) -> dict[str, PartStatus]:

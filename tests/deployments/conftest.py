@@ -1,0 +1,33 @@
+"""A local stack of the test's own: its folder, its ports, ended with the test."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deployments import stack
+from tasks.settings import Settings
+from tests.conftest import free_port
+
+
+@pytest.fixture
+def stack_folder(tmp_path: Path) -> Path:
+    """Where the stack keeps its data."""
+    return tmp_path / "f2f"
+
+
+@pytest.fixture
+def own(stack_folder: Path, s3_program: Path) -> Iterator[Settings]:
+    """Settings of a user whose stack does not exist yet; the S3 server's program is there."""
+    (stack_folder / "bin").mkdir(parents=True)
+    (stack_folder / "bin" / "versitygw").symlink_to(s3_program)
+    yield (
+        where := Settings(
+            _env_file=None,  # type: ignore[call-arg]
+            data_dir=stack_folder,
+            s3_port=free_port(),
+            prefect_port=free_port(),
+            reports_port=free_port(),
+        )
+    )
+    stack.down(where, say=lambda text: None)
