@@ -1,20 +1,23 @@
 # Two commands are all it takes: `make demo` and `make test`. Each sets up first what is not set up yet.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check up down status clean
+.PHONY: help setup firmware-tools demo test check up down status clean
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## Make .venv as uv.lock says (no time when it is there)
 	@bash deployments/setup.sh
 
-demo: setup ## The main job on composed frames: local stack, import, training, INT8, verdict, report
+demo: setup firmware-tools ## The main job on composed frames: local stack, import, training, INT8, verdict, report
 	@.venv/bin/f2f demo
 
-test: setup ## All tests, against a real S3 server
+test: setup firmware-tools ## All tests, against a real S3 server and emulated boards
 	@.venv/bin/python -m deployments.versitygw_install
 	.venv/bin/pytest
+
+firmware-tools: setup ## Rust, Arm's GCC and QEMU for the firmware (what cannot be installed is named, not fatal)
+	@.venv/bin/python -m deployments.firmware_tools --best-effort
 
 check: setup ## Formatting, lint, types
 	.venv/bin/ruff format --check .

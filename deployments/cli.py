@@ -1,15 +1,13 @@
 """The `f2f` command. Each subcommand is a module in `deployments/commands/`, imported only when it is called."""
 
-import difflib
-import importlib
 import sys
 
 import click
 
+from deployments.lazy_group import Commands, LazyGroup
 from tasks.errors import PipelineError
 
-# name -> (module with a click command called `command`, one line for --help, which must not need the import)
-COMMANDS: dict[str, tuple[str, str]] = {
+COMMANDS: Commands = {
     "up": ("deployments.commands.up", "Start the local stack: S3 and Prefect servers, worker, reports."),
     "down": ("deployments.commands.down", "Stop the local stack; data stays."),
     "status": ("deployments.commands.status", "Show what runs and where."),
@@ -18,44 +16,20 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("deployments.commands.demo", "The main job on composed demo frames, from nothing to the verdict."),
     "demo-frames": ("deployments.commands.demo_frames", "Compose labelled demo frames from photographs in packages."),
     "ingest": ("deployments.commands.ingest", "Index the frames that landed in the bucket since the last look."),
-    "retrain": ("deployments.commands.retrain", "Data set, validation, training, INT8, evaluation, verdict."),
+    "retrain": ("deployments.commands.retrain", "Data set, validation, training, INT8, verdict, verified firmware."),
     "sweep": ("deployments.commands.sweep", "Compare widths and input sizes: accuracy against size, memory and MACs."),
     "audit": ("deployments.commands.audit", "Say whether a .tflite is fit for TensorFlow Lite Micro, and why not."),
     "evaluate": ("deployments.commands.evaluate", "Judge a .tflite or .keras model on a folder of labelled images."),
+    "firmware": ("deployments.commands.firmware", "Build, run and measure firmware of any audited .tflite."),
     "export": ("deployments.commands.export", "Bring the newest passed model with report and manifest to a folder."),
 }
 
 
-class _LazyGroup(click.Group):
-    """Lists commands without importing them: TensorFlow alone takes ten seconds."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
-        assert isinstance(command, click.Command)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            if near:
-                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", ctx) from error
-            raise
+class _Commands(LazyGroup):
+    lazy = COMMANDS
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="frames2firmware")
 def cli() -> None:
     """frames2firmware: camera frames in, verified microcontroller firmware out."""

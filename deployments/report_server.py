@@ -1,7 +1,8 @@
 """Serves reports and Data Docs from the bucket, read-only, on 127.0.0.1: so that every link in the Prefect UI opens.
 
-Only pages and records below `models/` and `datasets/` are served; frames, blobs and the index are not. Started by
-`f2f up` as a process of its own: `python -m deployments.report_server PORT`.
+Only pages and records below `models/` and `datasets/`, and the files of firmware images, are served; frames, blobs and
+the index are not. An image's golden frames (32 unless more are asked for) are test frames, as are the pictures in a
+report. Started by `f2f up` as a process of its own: `python -m deployments.report_server PORT`.
 """
 
 import json
@@ -33,6 +34,14 @@ KINDS = {
     "ico": "image/x-icon",
     "woff2": "font/woff2",
 }
+# Of an image's folder nothing is shown as a page: records and text to read, the rest to save.
+FIRMWARE_KINDS = {
+    "json": KINDS["json"],
+    "txt": KINDS["txt"],
+    "log": KINDS["txt"],
+    "map": KINDS["txt"],
+    **dict.fromkeys(("elf", "bin", "npy", "tflite"), "application/octet-stream"),
+}
 NEWEST = 30  # lines a section on the start page
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -43,6 +52,7 @@ HEADERS = {
     "script-src 'self' 'unsafe-inline'; font-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
 }
+_FIRMWARE = re.compile(r"firmware/[0-9a-f]{64}/[^/]+")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+@,:-]*")
 
 
@@ -54,9 +64,15 @@ def served_key(path: str) -> str | None:
     key = unquote(path).removeprefix("/")
     if key.endswith("/"):
         key += "index.html"
-    if not key.startswith(FOLDERS) or not all(_SEGMENT.fullmatch(part) for part in key.split("/")):
+    if not all(_SEGMENT.fullmatch(part) for part in key.split("/")):
         return None
-    return key if key.rpartition(".")[2] in KINDS else None
+    return key if _kind(key) else None
+
+
+def _kind(key: str) -> str | None:
+    """The content type of a key by its folder and ending; None for what is not served."""
+    kinds = KINDS if key.startswith(FOLDERS) else FIRMWARE_KINDS if _FIRMWARE.fullmatch(key) else {}
+    return kinds.get(key.rpartition(".")[2])
 
 
 def start_page(store: Store) -> str:
@@ -66,10 +82,11 @@ def start_page(store: Store) -> str:
     for key in reversed(candidates[-NEWEST:]):  # keys begin with the time of the decision
         record = json.loads(store.get(key))
         linked.add(record["html"])
-        answer = "passed" if record["passed"] else "rejected"
+        answer = "passed" if record["passed"] else "image refused" if record.get("firmware") else "rejected"
+        mark = "passed" if record["passed"] else "rejected"
         time = str(record["decided_at"]).replace("T", " ").removesuffix("Z")
         verdicts.append(
-            f'<li class="{answer}"><a href="/{escape(record["html"])}">{escape(time)}: {answer}</a> '
+            f'<li class="{mark}"><a href="/{escape(record["html"])}">{escape(time)}: {answer}</a> '
             f'<a class="more" href="/{escape(key)}">record</a></li>'
         )
     pages = sorted(
@@ -141,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
                 return self._send(HTTPStatus.OK, KINDS["html"], start_page(self.store).encode(), body=body)
             key = served_key(path)
             if key is None:
-                text = f"Only reports and Data Docs are served here, and {path!r} is neither."
+                text = f"Only reports, Data Docs and files of firmware are served here, and {path!r} is none of them."
                 return self._refuse(HTTPStatus.NOT_FOUND, text, body=body)
             return self._stream(key, body=body)
         except ObjectMissing:
@@ -155,8 +172,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.store.stream(key) as found:
             if self.headers.get("If-None-Match") == found.etag:
                 return self._send(HTTPStatus.NOT_MODIFIED, None, b"", body=False, etag=found.etag)
-            kind = KINDS[key.rpartition(".")[2]]
-            self._send(HTTPStatus.OK, kind, found.chunks, body=body, size=found.size, etag=found.etag)
+            self._send(HTTPStatus.OK, _kind(key), found.chunks, body=body, size=found.size, etag=found.etag)
 
     def _refuse(self, status: HTTPStatus, text: str, *, body: bool) -> None:
         page = _page(status.phrase, f'<h1>{status.phrase}</h1><p>{escape(text)}</p><p><a href="/">All reports</a></p>')

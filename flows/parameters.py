@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from tasks.parameters import (
     DatasetParameters,
     EvaluateParameters,
+    FirmwareParameters,
     GateLimits,
     Parameters,
     QuantizeParameters,
@@ -24,7 +25,7 @@ class IngestParameters(Parameters):
 
 
 class RetrainParameters(Parameters):
-    """From the frame index to a verdict on an INT8 model."""
+    """From the frame index to a verified firmware image."""
 
     dataset: DatasetParameters = Field(DatasetParameters(), description="Which frames.")
     validation: ValidationParameters = Field(ValidationParameters(), description="What the data set must be like.")
@@ -32,6 +33,7 @@ class RetrainParameters(Parameters):
     quantize: QuantizeParameters = Field(QuantizeParameters(), description="INT8 conversion.")
     evaluate: EvaluateParameters = Field(EvaluateParameters(), description="How the two models are compared.")
     limits: GateLimits = Field(GateLimits(), description="What the candidate must reach.")
+    firmware: FirmwareParameters = Field(FirmwareParameters(), description="Images of a model that passed.")
 
     @model_validator(mode="after")
     def _judged_on_test(self) -> Self:

@@ -6,8 +6,10 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 
 from flows.stages import stage
 from tasks.candidates import FinishedRun, find_candidate
+from tasks.firmware_figures import firmware_table
 from tasks.lineage import Candidate, SweepPoint, ValidationOutcome
 from tasks.report import markdown_summary, public_url, store_report
+from tasks.report_figures import outcome
 from tasks.store import open_store
 
 
@@ -23,13 +25,17 @@ def publish(run: FinishedRun) -> Candidate:
     create_markdown_artifact(
         markdown_summary(run, report_url=url, docs_url=public_url(store, f"{run.validation.docs}/index.html")),
         key="verdict",
-        description="Passed" if run.verdict.passed else "Rejected",
+        description=outcome(run.verdict, run.firmware),
     )
     create_table_artifact(
         [{"rule": r.name, "passed": r.passed, "figure": r.figure, "limit": r.limit} for r in run.verdict.rules],
         key="gate",
         description="Every rule of the gate",
     )
+    if run.firmware:
+        create_table_artifact(
+            firmware_table(run.firmware), key="firmware", description="One image a board; arena figures are bytes"
+        )
     if url:
         create_link_artifact(url, link_text="Report", key="report", description="The whole report of this run")
     return candidate

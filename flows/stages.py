@@ -19,6 +19,7 @@ from prefect.states import State
 
 from tasks import dataset as datasets
 from tasks import gate
+from tasks.firmware_records import FirmwareImage
 from tasks.lineage import (
     DatasetVersion,
     Int8Model,
@@ -30,6 +31,7 @@ from tasks.lineage import (
 from tasks.parameters import (
     DatasetParameters,
     EvaluateParameters,
+    FirmwareParameters,
     GateLimits,
     QuantizeParameters,
     TrainParameters,
@@ -95,6 +97,14 @@ def check_store() -> None:
 
 
 @stage
+def check_firmware(parameters: FirmwareParameters) -> None:
+    """Refuses boards and missing tools before hours go into a model whose firmware could not be built here."""
+    from tasks.firmware import check_firmware
+
+    check_firmware(parameters)
+
+
+@stage
 def build_dataset(parameters: DatasetParameters) -> DatasetVersion:
     """Frame index -> data set version."""
     return datasets.build_dataset(open_store(), parameters, progress=shown("data set"))
@@ -148,3 +158,15 @@ def evaluate(int8: Int8Model, trained: TrainedModel, version: DatasetVersion, pa
 def judge(report: Report | None, int8: Int8Model, limits: GateLimits) -> Verdict:
     """Report and limits -> verdict. A model that the audit refused has no report and is rejected for that."""
     return gate.judge(report, int8, limits) if report else gate.judge_unclean(int8, limits)
+
+
+@stage
+def build_firmware(
+    int8: Int8Model, report: Report, version: DatasetVersion, board: str, parameters: FirmwareParameters
+) -> FirmwareImage:
+    """INT8 model that passed -> verified image of one board."""
+    from tasks.firmware import build_firmware
+
+    store = open_store()
+    test = datasets.open_split(store, version, "test")
+    return build_firmware(store, int8, report, test, board, parameters, progress=shown(f"golden frames on {board}"))

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.resize import resized as resized
+
 
 @dataclass(frozen=True)
 class FrameSet:
@@ -58,12 +60,3 @@ class FrameSet:
 def _mapped(path: Path) -> NDArray[np.uint8]:
     """A shard, mapped. Each one holds a file descriptor and years of small ingests make thousands of shards."""
     return np.load(path, mmap_mode="r").view(np.ndarray)
-
-
-def resized(pixels: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Frames at a model's input size: uint8 (n, 120, 160) -> (n, height, width), area filter (no-op at 120 x 160)."""
-    if pixels.shape[1:] == (height, width):
-        return pixels
-    import cv2
-
-    return np.stack([cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA) for frame in pixels])

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from tasks.firmware_records import FirmwareImage
 from tasks.lineage import Candidate, DatasetVersion, Int8Model, Report, TrainedModel, ValidationOutcome, Verdict
 from tasks.store import Store
 
@@ -20,6 +21,18 @@ class FinishedRun:
     int8: Int8Model
     report: Report | None
     verdict: Verdict
+    firmware: tuple[FirmwareImage, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether the gate passed the model and every image of it was proven."""
+        return self.verdict.passed and all(image.passed for image in self.firmware)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Why it did not pass: the reasons of all broken rules."""
+        images = [f"{image.board}: {rule.reason}" for image in self.firmware for rule in image.rules if not rule.passed]
+        return (*(rule.reason for rule in self.verdict.rules if not rule.passed), *images)
 
     def candidate(self, html: str, decided_at: datetime) -> Candidate:
         """The run by digests; `html` is the key of its page."""
@@ -32,6 +45,7 @@ class FinishedRun:
         }
         if self.report:
             records["report"] = self.report.key
+        records |= {f"firmware-{image.board}": image.key for image in self.firmware}
         return Candidate(
             dataset=self.dataset.digest,
             validation=self.validation.digest,
@@ -39,7 +53,8 @@ class FinishedRun:
             int8=self.int8.digest,
             report=self.report.digest if self.report else None,
             verdict=self.verdict.digest,
-            passed=self.verdict.passed,
+            firmware=tuple(image.digest for image in self.firmware),
+            passed=self.passed,
             html=html,
             decided_at=decided_at,
             records=records,

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks import batches, degradation, interpreters, kernels, metrics, scores
+from tasks import batches, degradation, interpreters, kernels, metrics, resize, scores
 from tasks.batches import FrameSet
 from tasks.code_version import code_version
 from tasks.errors import PipelineError
@@ -124,7 +124,7 @@ def slices(
 
 
 def _code() -> str:
-    return code_version([batches, degradation, interpreters, kernels, metrics, scores, sys.modules[__name__]])
+    return code_version([batches, degradation, interpreters, kernels, metrics, resize, scores, sys.modules[__name__]])
 
 
 def _check(int8: Int8Model, trained: TrainedModel, version: DatasetVersion, test: FrameSet) -> None:

@@ -49,13 +49,14 @@ class FramePixels:
     unchanged: bool  # the file held exactly these pixels: 160 x 120, 8-bit gray, upright
 
 
-def decode(data: bytes, name: str = "") -> FramePixels:
+def decode(data: bytes, name: str = "", *, any_light: bool = False) -> FramePixels:
     """The frame in a file's bytes. `name` only decides whether bytes without a header may be raw gray8.
 
-    Raises `FrameRefused`, and nothing else, whatever the bytes are.
+    `any_light`: also a frame that is nothing but black, white or one gray: no example of anything, but an input that a
+    device must survive. Raises `FrameRefused`, and nothing else, whatever the bytes are.
     """
     try:
-        return _decode(data, name)
+        return _decode(data, name, any_light)
     except FrameRefused:
         raise
     except MemoryError as error:
@@ -89,7 +90,7 @@ def as_png(pixels: NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def _decode(data: bytes, name: str) -> FramePixels:
+def _decode(data: bytes, name: str, any_light: bool) -> FramePixels:
     if not data:
         raise FrameRefused("empty_file", "the file has no bytes")
     if len(data) > MAX_BYTES:
@@ -114,7 +115,7 @@ def _decode(data: bytes, name: str) -> FramePixels:
             picture.close()  # its memory is free before the next one begins
     pixels = np.asarray(gray)
     pixels.setflags(write=False)
-    brightness, contrast = _light(gray)
+    brightness, contrast = _light(gray, any_light)
     return FramePixels(
         pixels,
         hashlib.sha256(pixels.tobytes()).hexdigest(),
@@ -173,12 +174,14 @@ def _resized(gray: Image.Image, crop_width: float, crop_height: float, orientati
     return gray if turn is None else gray.transpose(turn)
 
 
-def _light(gray: Image.Image) -> tuple[float, float]:
-    """Mean and standard deviation of the gray levels; refused where nothing can be seen."""
+def _light(gray: Image.Image, any_light: bool) -> tuple[float, float]:
+    """Mean and standard deviation of the gray levels; refused where nothing can be seen, unless `any_light`."""
     counts = gray.histogram()
     total = WIDTH * HEIGHT
     mean = sum(level * n for level, n in enumerate(counts)) / total
     contrast = math.sqrt(max(sum(level * level * n for level, n in enumerate(counts)) / total - mean * mean, 0.0))
+    if any_light:
+        return mean, contrast
     figures = f"mean gray level {mean:.1f} of 255, standard deviation {contrast:.1f}"
     if contrast < MIN_CONTRAST:
         what = "all_black" if mean < 16 else "all_white" if mean > 239 else "no_contrast"

@@ -78,6 +78,7 @@ def int8_outputs(
     workers: int = 0,
     input_range: InputRange = (0.0, 255.0),
     reference_required: bool = True,
+    reference_sample: int = REFERENCE_SAMPLE,
     name: str = "INT8 model",
     frame_name: Callable[[int], str] = str,
     progress: Progress = silent,
@@ -86,12 +87,14 @@ def int8_outputs(
     """Outputs of an int8 or uint8 .tflite as the device computes them.
 
     `frames`: uint8 (n, 120, 160), or a function that gives ranges of them (then `count` says how many), so that a set
-    larger than memory will do. `workers` 0: one a core. The sample is `REFERENCE_SAMPLE` frames spread over the set;
+    larger than memory will do. `workers` 0: one a core. The sample is `reference_sample` frames spread over the set;
     without `reference_required` a model that the reference kernels refuse is run all the same (`compared` is 0 and
     `opened.reference` says why). Raises an `InterpreterError` that names the model, and the frame where there is one.
     """
     job = Job("tflm", model, input_range, reference=True)
-    return run_job(job, frames, count, workers, name, frame_name, progress, time_limit, reference_required)
+    return run_job(
+        job, frames, count, workers, name, frame_name, progress, time_limit, reference_required, reference_sample
+    )
 
 
 def float_outputs(
@@ -137,6 +140,7 @@ def run_job(
     progress: Progress,
     time_limit: float,
     reference_required: bool = False,
+    reference_sample: int = REFERENCE_SAMPLE,
 ) -> Outputs:
     """What the three functions above share: deals chunks out to the workers and puts the answers in order."""
     if isinstance(frames, np.ndarray):
@@ -146,7 +150,7 @@ def run_job(
         raise PipelineError(f"no frames to run {name} on", next_step="give it at least one")
     size = CHUNK[job.engine]
     number = max(1, min(workers or len(os.sched_getaffinity(0)), math.ceil(count / size)))
-    sample = set(np.unique(np.linspace(0, count - 1, min(count, REFERENCE_SAMPLE)).round().astype(int)).tolist())
+    sample = set(np.unique(np.linspace(0, count - 1, min(count, reference_sample)).round().astype(int)).tolist())
     with _Workers(job, number, name, time_limit) as pool:
         opened = pool.open()
         refused = opened.reference.removeprefix("refused: ") if opened.reference.startswith("refused") else ""

@@ -52,6 +52,7 @@ class Job:
     model: bytes | str
     input_range: InputRange  # real values of gray levels 0 and 255, or by the input's quantisation
     reference: bool  # open TFLite's reference kernels as well, to compare with
+    any_output: bool = False  # take outputs that are no score: those of a layer
 
 
 @dataclass(frozen=True)
@@ -217,7 +218,7 @@ class Worker:
         else:
             assert isinstance(job.model, bytes)
             self.input, output = tflite_tensors(job.model)
-        _check_shapes(self.input, output)
+        _check_shapes(self.input, output, job.any_output)
         table, feeding = input_table(self.input, job.input_range)
         self.table = table
         if job.engine == "tflite":
@@ -251,20 +252,20 @@ class Worker:
         return outputs, [i for i, row in zip(compare, other, strict=True) if not np.array_equal(row, outputs[i])]
 
 
-def _check_shapes(input_: Tensor, output: Tensor) -> None:
+def _check_shapes(input_: Tensor, output: Tensor, any_output: bool) -> None:
     if len(input_.shape) != 4 or input_.shape[0] != 1 or input_.shape[3] not in (1, 3) or min(input_.shape) < 1:
         raise Refused("shape", f"its input is {input_.shape}; (1, height, width, 1 or 3) is needed")
     if max(input_.shape) > 4096:
         raise Refused("shape", f"its input {input_.shape} is larger than 4096 pixels a side")
     scores = int(np.prod(output.shape))
-    if scores not in (1, 2):
+    if scores not in (1, 2) and not any_output:
         raise Refused(
             "shape", f"its output {output.shape} holds {scores} values; one score (person), or two are needed"
         )
     for name, tensor in (("input", input_), ("output", output)):
-        if tensor.dtype not in ("int8", "uint8", "float32"):
+        if tensor.dtype not in ("int8", "uint8", "float32") and not (any_output and tensor is output):
             raise Refused("shape", f"its {name} is {tensor.dtype}; int8, uint8 or float32 is needed")
-        if tensor.dtype != "float32" and not (np.isfinite(tensor.scale) and tensor.scale > 1e-6):
+        if tensor.dtype in ("int8", "uint8") and not (np.isfinite(tensor.scale) and tensor.scale > 1e-6):
             raise Refused("shape", f"its {name} is {tensor.dtype} with the scale {tensor.scale:g}")
 
 

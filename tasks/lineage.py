@@ -304,17 +304,26 @@ class Verdict(Record):
 class Candidate(Record):
     """One finished run, by digests: what `f2f export`, firmware and promotion start from."""
 
-    IDENTITY = ("dataset", "validation", "model", "int8", "report", "verdict")
+    IDENTITY = ("dataset", "validation", "model", "int8", "report", "verdict", "firmware")
     dataset: str
     validation: str
     model: str
     int8: str
     report: str | None  # None where the model was not fit to be evaluated
     verdict: str
+    firmware: tuple[str, ...] = ()  # digests of its images, one a board
     passed: bool
     html: str  # key of the report page
     decided_at: datetime
     records: dict[str, str]  # name -> key; not called keys, or dict(candidate) takes it for a mapping
+
+    @classmethod
+    def digest_for(cls, **identity: object) -> str:
+        """As for every record. Without firmware it is the digest that candidates had before there was any."""
+        if not identity.get("firmware"):
+            plain = {name: value for name, value in identity.items() if name != "firmware"}
+            return digest_of({"record": cls.__name__, **plain})
+        return super().digest_for(**identity)
 
     @property
     def key(self) -> str:

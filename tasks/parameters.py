@@ -139,3 +139,45 @@ class GateLimits(Parameters):
     )
     max_size_bytes: int = Field(1_500_000, ge=1, description="Largest INT8 file in bytes.")
     min_test_frames: int = Field(299, ge=1, description="Fewest test frames to decide on (299 bound 1 point).")
+
+
+class HysteresisParameters(Parameters):
+    """When a device says that it sees a person, once the threshold says what a frame speaks for."""
+
+    margin: float = Field(
+        0.1, ge=0, lt=1, description="How far below the threshold a score (0..1) must fall to speak against a person."
+    )
+    enter_frames: int = Field(2, ge=1, le=1000, description="Frames in a row that must speak for a person.")
+    leave_frames: int = Field(3, ge=1, le=1000, description="Frames in a row that must speak against one.")
+    stale_after_ms: int = Field(2000, ge=1, le=3_600_000, description="Age beyond which an answer is called stale.")
+
+
+class BoardLimits(Parameters):
+    """Limits of one board that are tighter than its own. 0: the board's own (`f2f firmware boards` lists them)."""
+
+    flash_bytes: int = Field(0, ge=0, description="Flash that an image may take, weights included.")
+    ram_bytes: int = Field(0, ge=0, description="RAM that an image may take, arena and stack included.")
+    max_instructions: int = Field(0, ge=0, description="Instructions that an inference may take.")
+
+
+class FirmwareParameters(Parameters):
+    """The firmware images of a model that passed its gate, and how they are verified in an emulator."""
+
+    boards: tuple[str, ...] = Field(
+        ("mps2-an386", "mps2-an500", "mps3-an547"),
+        description="Boards to build for and to verify on (Cortex-M4F, M7, M55). Empty: no firmware.",
+    )
+    golden_frames: int = Field(32, ge=5, le=10_000, description="Golden frames on the first board.")
+    golden_frames_others: int = Field(8, ge=5, le=10_000, description="Golden frames on each of the others.")
+    hysteresis: HysteresisParameters = Field(HysteresisParameters(), description="When a device says that it sees one.")
+    limits: dict[str, BoardLimits] = Field(
+        default_factory=dict, description='Tighter limits by board, e.g. {"mps2-an386": {"ram_bytes": 600000}}.'
+    )
+    seed: int = Field(0, ge=0, description="Seed of the choice of golden frames.")
+
+    @field_validator("boards")
+    @classmethod
+    def _each_board_once(cls, boards: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(boards)) != len(boards):
+            raise ValueError("a board is named twice")
+        return boards

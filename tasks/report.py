@@ -15,15 +15,10 @@ from pydantic import BaseModel
 
 from tasks import report_figures as figures
 from tasks.candidates import FinishedRun
-from tasks.lineage import (
-    CLASSES,
-    SPLITS,
-    DatasetVersion,
-    Int8Model,
-    Report,
-    TrainedModel,
-    Verdict,
-)
+from tasks.firmware_figures import firmware_cards, firmware_markdown, image_parameters
+from tasks.firmware_records import FirmwareImage
+from tasks.firmware_view import board_view
+from tasks.lineage import CLASSES, SPLITS, DatasetVersion, Int8Model, Report, TrainedModel, Verdict, digest_of
 from tasks.store import Store
 
 MISTAKES = 18  # thumbnails of each kind: more would be looked at by nobody
@@ -59,15 +54,18 @@ def public_url(store: Store, key: str) -> str | None:
     return f"{base.rstrip('/')}/{quote(key)}"
 
 
-def html_key(report: Report | None, verdict: Verdict) -> str:
-    """Where the page lies: one page a verdict, since other limits on the same report give another page."""
-    return f"models/reports/{report.digest if report else verdict.digest}/report-{verdict.digest[:16]}.html"
+def html_key(run: FinishedRun) -> str:
+    """Where the page lies: one page a verdict and its images, since other limits or boards give another page."""
+    report, verdict = run.report, run.verdict
+    images = [image.digest for image in run.firmware]
+    name = digest_of([verdict.digest, *images]) if images else verdict.digest
+    return f"models/reports/{report.digest if report else verdict.digest}/report-{name[:16]}.html"
 
 
 def store_report(store: Store, run: FinishedRun) -> tuple[str, str | None]:
     """Renders the page and stores it; returns its key, and its URL where the bucket is served to people."""
     page = render_report(store, run)
-    key = html_key(run.report, run.verdict)
+    key = html_key(run)
     store.put(key, page.encode(), content_type="text/html; charset=utf-8")
     return key, public_url(store, key)
 
@@ -89,19 +87,21 @@ def render_report(store: Store, run: FinishedRun) -> str:
         "INT8 model": int8,
         **({"report": report} if report else {}),
         "verdict": verdict,
+        **{f"image {image.board}": image for image in run.firmware},
     }
     return (
         environment()
         .get_template("report.html.j2")
         .render(
-            title=f"{'Passed' if verdict.passed else 'Rejected'}: INT8 model {int8.digest[:12]}",
+            title=f"{figures.outcome(verdict, run.firmware)}: INT8 model {int8.digest[:12]}",
+            passed=run.passed,
             classes=CLASSES,
             dataset=dataset,
             validation=validation,
             int8=int8,
             report=report,
             verdict=verdict,
-            headline=figures.headline(verdict, report),
+            headline=figures.headline(verdict, report, run.firmware),
             rules=[figures.rule_row(rule) for rule in verdict.rules],
             splits=_splits(dataset),
             devices=_devices(dataset),
@@ -109,6 +109,8 @@ def render_report(store: Store, run: FinishedRun) -> str:
             docs_url=public_url(store, f"{validation.docs}/index.html"),
             training=figures.training_sentence(trained),
             curves=training_curves(trained.curves) if trained.curves else "",
+            firmware=[board_view(image, lambda key: public_url(store, key)) for image in run.firmware],
+            firmware_cards=firmware_cards(run.firmware[0]) if run.firmware else [],
             cards=_cards(int8),
             ops=_ops(int8),
             lineage=_lineage(store, dataset, trained, int8, report, records),
@@ -221,6 +223,9 @@ def _parameters(records: dict[str, BaseModel]) -> dict[str, dict[str, Any]]:
     """Parameters by record, as far as a record has some."""
     found: dict[str, dict[str, Any]] = {}
     for name, record in records.items():
+        if isinstance(record, FirmwareImage):
+            found[name] = image_parameters(record)
+            continue
         parameters = getattr(record, "parameters", None) or getattr(record, "limits", None)
         if parameters is not None:
             found[name] = parameters.model_dump(mode="json")
@@ -231,7 +236,7 @@ def markdown_summary(run: FinishedRun, *, report_url: str | None, docs_url: str 
     """Verdict, rules, key figures and links as Markdown, for the run's page."""
     dataset, validation, trained, int8 = run.dataset, run.validation, run.trained, run.int8
     report, verdict = run.report, run.verdict
-    head = figures.headline(verdict, report)
+    head = figures.headline(verdict, report, run.firmware)
     lines = [f"# {head.title}", "", head.text, *(f"- {_cell(reason)}" for reason in head.reasons), ""]
     links = [f"[{text}]({url})" for text, url in (("Report", report_url), ("Data Docs", docs_url)) if url]
     lines += [" · ".join(links), ""] if links else []
@@ -244,6 +249,7 @@ def markdown_summary(run: FinishedRun, *, report_url: str | None, docs_url: str 
         f"| {'ok' if row.passed else '**no**'} | {_cell(row.title)} | {row.figure} | {row.limit} |"
         for row in map(figures.rule_row, verdict.rules)
     ]
+    lines += ["", *firmware_markdown(run.firmware)] if run.firmware else []
     held = sum(e.success for e in validation.expectations)
     frames = sum(sum(counts.values()) for counts in dataset.counts.values())
     lines += [

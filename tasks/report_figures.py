@@ -1,9 +1,12 @@
 """The report's figures and sentences as people read them: shared by the page and the short summary. Pure."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.degradation import sessions_needed
+from tasks.firmware_records import FirmwareImage
 from tasks.lineage import Degradation, EpochFigures, Int8Model, ModelMetrics, Report, Rule, TrainedModel, Verdict
 from tasks.parameters import GateLimits
 
@@ -16,7 +19,13 @@ _RULES = {
     "degradation": ("loss FP32 - INT8", "loss"),
     "degradation_bound": ("95 % bound of the loss", "loss"),
     "size": ("INT8 file", "size"),
+    "bit_exact": ("golden frames that differ", "number"),
+    "instructions": ("instructions an inference", "number"),
+    "flash": ("flash", "size"),
+    "ram": ("RAM", "size"),
 }
+
+Outcome = Literal["Passed", "Rejected", "Image refused"]
 
 
 @dataclass(frozen=True)
@@ -89,21 +98,69 @@ def size(value: float | None) -> str:
     return "–" if value is None else f"{value / 1000:,.1f} kB"
 
 
-def headline(verdict: Verdict, report: Report | None) -> Headline:
-    """Passed or rejected, with the reasons of the rules that do not hold."""
-    broken = tuple(rule.reason for rule in verdict.rules if not rule.passed)
+def outcome(verdict: Verdict, images: Sequence[FirmwareImage]) -> Outcome:
+    """What became of a run in a word or two."""
+    if not verdict.passed:
+        return "Rejected"
+    return "Passed" if all(image.passed for image in images) else "Image refused"
+
+
+def headline(verdict: Verdict, report: Report | None, images: Sequence[FirmwareImage] = ()) -> Headline:
+    """Passed, rejected or refused, with the reasons of the rules that do not hold."""
     if verdict.passed and report:
         text = (
             f"INT8 gets {percent(report.quantized.accuracy)} of {number(report.quantized.samples)} "
             f"{report.parameters.split} frames right and fits every limit."
         )
-        return Headline(f"Passed: all {len(verdict.rules)} rules hold", text, ())
+        return _with_images(f"all {len(verdict.rules)} rules hold", text, images)
     text = "This candidate keeps its report and is not promoted."
+    broken = tuple(rule.reason for rule in verdict.rules if not rule.passed)
     if not report:
         text = "The model was not evaluated, since it cannot run on the device as it is. " + text
         broken = tuple(rule.reason for rule in verdict.rules if not rule.passed and rule.figure is not None)
     failed = sum(not rule.passed for rule in verdict.rules)
     return Headline(f"Rejected: {failed} of {len(verdict.rules)} rules do not hold", text, broken)
+
+
+def _with_images(rules: str, text: str, images: Sequence[FirmwareImage]) -> Headline:
+    """The headline of a model that passed its gate, by what became of its images."""
+    if not images:
+        return Headline(f"Passed: {rules}", f"{text} No board was asked for, so there is no firmware.", ())
+    refused = [image.board for image in images if not image.passed]
+    if refused:
+        reasons = tuple(
+            f"{image.board}, {rule_row(rule).title}: {rule.reason}"
+            for image in images
+            for rule in image.rules
+            if not rule.passed
+        )
+        are = "is" if len(refused) == 1 else "are"
+        text += f" But {_of(refused)} {are} refused: the files are kept as evidence, and nothing is promoted."
+        return Headline(f"Refused: {len(refused)} of {_images(len(images))} {are} not fit to ship", text, reasons)
+    proven = [image.board for image in images if image.outcome]
+    other = [image.board for image in images if not image.outcome]
+    if proven:
+        rules += f", {_images(len(proven))} proven"
+        text += (
+            f" In the emulator {_of(proven)} {'gives' if len(proven) == 1 else 'give'} the same bytes as TFLM on the "
+            "host on every golden frame, within all limits."
+        )
+    if other:
+        was = "was" if len(other) == 1 else "were"
+        text += f" No emulator runs {_listed(other)}: {_of(other)} {was} built and not proven."
+    return Headline(f"Passed: {rules}", text, ())
+
+
+def _of(boards: Sequence[str]) -> str:
+    return f"the {'image' if len(boards) == 1 else 'images'} for {_listed(boards)}"
+
+
+def _images(count: int) -> str:
+    return f"{count} {'image' if count == 1 else 'images'}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def rule_row(rule: Rule) -> RuleRow:

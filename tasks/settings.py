@@ -30,6 +30,7 @@ class Settings(BaseSettings):
     credentials_file: Path | None = Field(None, description="AWS credentials file; none: boto3's own places.")
     public_base_url: str | None = Field(None, description="Under which the bucket's reports are served to people.")
     data_dir: Path = Field(PROJECT / ".f2f", description="Local data: stack, cache, checkpoints.")
+    firmware_target_dir: Path | None = Field(None, description="Where firmware is compiled; none: in data_dir.")
     s3_port: int = Field(9103, description="Port of the local S3 server.")
     prefect_port: int = Field(4200, description="Port of the local Prefect server.")
     reports_port: int = Field(4280, description="Port on which the local stack serves reports.")
@@ -38,6 +39,11 @@ class Settings(BaseSettings):
     def cache_dir(self) -> Path:
         """Blobs that were already fetched, by SHA-256. May be deleted at any time."""
         return self.data_dir / "cache"
+
+    @property
+    def firmware_builds(self) -> Path:
+        """cargo's folders, one a board and engine. May be deleted at any time: the next build takes half a minute."""
+        return (self.firmware_target_dir or self.data_dir / "firmware" / "target").expanduser().absolute()
 
 
 def own_settings() -> Settings:

@@ -19,6 +19,9 @@ for name in [n for n in os.environ if n.startswith(("AWS_", "F2F_", "PREFECT_API
     del os.environ[name]
 _scratch = tempfile.TemporaryDirectory(prefix="f2f-tests-", ignore_cleanup_errors=True)
 os.environ.update(F2F_DATA_DIR=f"{_scratch.name}/f2f", PREFECT_HOME=f"{_scratch.name}/prefect")
+# cargo's folders are kept as well: the first build of a board takes half a minute, all later ones seconds.
+_builds = Path(_kept) if _kept else Path(__file__).resolve().parent.parent / ".f2f"
+os.environ["F2F_FIRMWARE_TARGET_DIR"] = str(_builds / "firmware" / "target")
 os.environ.update(AWS_EC2_METADATA_DISABLED="true", AWS_SHARED_CREDENTIALS_FILE=f"{_scratch.name}/no-credentials")
 
 from tasks.settings import PROJECT, Settings, settings  # noqa: E402

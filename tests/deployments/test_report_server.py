@@ -15,8 +15,10 @@ from deployments.report_server import make_server, served_key
 from tasks.lineage import Candidate
 from tasks.store import Store
 from tests.conftest import free_port
+from tests.tasks.firmware_records_example import example_image
 
 SECRET = b"a frame that nobody may list or read here"
+FIRMWARE = f"firmware/{'f' * 64}"
 DOCS = f"datasets/{'d' * 64}/data-docs/0123456789abcdef"
 
 
@@ -45,6 +47,10 @@ def port(store: Store) -> Iterator[int]:
         store.put(key, SECRET, content_type="text/html")
     store.put("models/x/model.keras", SECRET)
     store.put("models/x/.hidden.html", SECRET)
+    for name in ("page.html", "script.js", "picture.svg", "secret.key", "deep/firmware.elf"):
+        store.put(f"{FIRMWARE}/{name}", SECRET)
+    store.put("firmware/x/firmware.elf", SECRET)
+    store.put("models/x/firmware.elf", SECRET)
     with serving(store) as found:
         yield found
 
@@ -81,6 +87,15 @@ def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int,
         "//models/../secret.html",
         "/models\\..\\secret.html",
         "/models/x%00.html",
+        f"/{FIRMWARE}/page.html",
+        f"/{FIRMWARE}/script.js",
+        f"/{FIRMWARE}/picture.svg",
+        f"/{FIRMWARE}/secret.key",
+        f"/{FIRMWARE}/deep/firmware.elf",
+        f"/{FIRMWARE}/../../secret.html",
+        f"/{FIRMWARE}/",
+        "/firmware/x/firmware.elf",
+        "/models/x/firmware.elf",
         "/models/",
         "/models",
         "/frames/",
@@ -88,7 +103,7 @@ def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int,
         "/../../../../etc/passwd",
     ],
 )
-def test_nothing_but_reports_and_data_docs_is_served(port: int, path: str) -> None:
+def test_nothing_but_reports_data_docs_and_firmware_is_served(port: int, path: str) -> None:
     status, _, body = ask(port, path)
     assert SECRET not in body
     assert b"cam/s/1.png" not in body.replace(path.encode(), b"")
@@ -112,6 +127,11 @@ def test_only_get_and_head_are_understood(store: Store, port: int, method: str) 
         (f"{DOCS}/static/styles/a.css", "text/css; charset=utf-8"),
         (f"{DOCS}/static/images/a.png", "image/png"),
         (f"{DOCS}/expectations/a-b_c/1.0.html", "text/html; charset=utf-8"),
+        (f"{FIRMWARE}/image.json", "application/json"),
+        (f"{FIRMWARE}/transcript.txt", "text/plain; charset=utf-8"),
+        (f"{FIRMWARE}/firmware.map", "text/plain; charset=utf-8"),
+        (f"{FIRMWARE}/firmware.elf", "application/octet-stream"),
+        (f"{FIRMWARE}/golden-frames.npy", "application/octet-stream"),
     ],
 )
 def test_a_page_comes_with_the_type_of_its_name_and_may_not_reach_out(
@@ -178,7 +198,7 @@ def test_another_sites_name_is_not_answered(store: Store, port: int) -> None:
         assert ask(public, "/", Host="reports.example.org")[0] == 200
 
 
-def candidate(number: int, *, passed: bool) -> Candidate:
+def candidate(number: int, *, passed: bool, firmware: tuple[str, ...] = ()) -> Candidate:
     return Candidate(
         dataset="d",
         validation="v",
@@ -186,6 +206,7 @@ def candidate(number: int, *, passed: bool) -> Candidate:
         int8="i",
         report="r",
         verdict="v",
+        firmware=firmware,
         passed=passed,
         html=f"models/reports/r{number}/report.html",
         decided_at=datetime(2026, 1, 1, number, tzinfo=UTC),
@@ -210,6 +231,22 @@ def test_the_start_page_links_the_newest_verdict_first_and_every_link_opens(stor
     assert {"/models/reports/r2/report.html", "/models/sweeps/s/report.html", f"/{DOCS}/index.html"} <= set(links)
     assert len(links) == len(set(links)) == 7  # two reports, two records, one sweep, Data Docs, data set record
     assert [ask(port, link)[0] for link in links] == [200] * 7
+
+
+def test_the_start_page_tells_a_refused_image_from_a_rejected_model(store: Store, port: int) -> None:
+    for number, firmware in ((1, ()), (2, ("f" * 64,))):
+        made = candidate(number, passed=False, firmware=firmware)
+        store.put_record(made.key, made)
+    text = ask(port, "/")[2].decode()
+    assert "2026-01-01 01:00:00: rejected<" in text
+    assert "2026-01-01 02:00:00: image refused<" in text
+
+
+def test_every_file_of_an_image_is_served(store: Store, port: int) -> None:
+    image = example_image()
+    for name in image.files:
+        store.put(image.folder + name, name.encode())
+        assert ask(port, f"/{image.folder}{name}")[::2] == (200, name.encode())
 
 
 def test_an_empty_bucket_has_a_start_page(store: Store) -> None:

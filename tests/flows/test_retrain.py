@@ -1,9 +1,10 @@
-"""The real retrain flow on a few hundred frames, real S3 server, real Prefect server: what it stores.
+"""The real retrain flow on a few hundred frames, real S3 server, real Prefect server, emulated boards: what it stores.
 
-Covers data set, validation, two-phase training, conversion, evaluation, gate, report and export together. Does not
-touch the local stack (tests/deployments) or the accuracy on real frames (benchmarks).
+Covers data set, validation, two-phase training, conversion, evaluation, gate, firmware, report and export together.
+Does not touch the local stack (tests/deployments) or the accuracy on real frames (benchmarks).
 """
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -15,8 +16,10 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from deployments.cli import cli
 from flows.parameters import RetrainParameters, SweepParameters
 from tasks.errors import PipelineError
+from tasks.firmware_records import FirmwareImage
 from tasks.flatbuffer import audit
 from tasks.lineage import Candidate, DatasetVersion, Int8Model, Report, TrainedModel, ValidationOutcome, Verdict
+from tasks.parameters import FirmwareParameters
 from tasks.store import Store
 from tests.flows.conftest import START_WEIGHTS
 
@@ -45,7 +48,9 @@ SMALL = {
         "max_degradation_bound": 0.3,
         "min_test_frames": 40,
     },
+    "firmware": {"golden_frames": 12, "golden_frames_others": 6},
 }
+WITHOUT_FIRMWARE = {"boards": []}  # where a test is about something else
 
 
 def small(**groups: dict[str, object]) -> RetrainParameters:
@@ -95,16 +100,38 @@ def test_frames_become_a_judged_int8_model_and_a_rerun_does_nothing_twice(indexe
     assert int8.input.zero_point == -128
     assert int8.size_bytes < int8.fp32_size_bytes
 
+    # An image a board, proven on golden frames of the test split, and all of it is in the bucket.
+    images = [indexed.get_record(keys[f"firmware-{board}"], FirmwareImage) for board in FirmwareParameters().boards]
+    assert candidate.firmware == tuple(image.digest for image in images)
+    for image in images:
+        assert image.passed, image.rules
+        assert image.int8 == int8.digest
+        assert image.outcome is not None
+        assert image.outcome.frames == image.outcome.compared_with_host == image.outcome.compared_with_reference
+        assert image.outcome.frames == (12 if image is images[0] else 6)
+        assert image.outcome.kinds["hardest"] >= 1
+        assert not image.outcome.mismatches
+        assert image.arena.target is not None
+        assert image.arena.lower_bound < image.arena.target.smallest == image.arena.reserved
+        assert "too small" in image.arena.one_step_less
+        assert image.timing is not None
+        assert 0 < image.timing.least <= image.timing.most <= image.timing.limit
+        assert indexed.get(image.folder + "model.tflite") == data
+        for name, sha256 in image.files.items():
+            assert hashlib.sha256(indexed.get(image.folder + name)).hexdigest() == sha256, name
+        assert indexed.get(image.folder + "firmware.elf").startswith(b"\x7fELF")
+
     page = indexed.get(candidate.html).decode()
     assert "Passed" in page
     assert all(digest[:12] in page for digest in (dataset.digest, model.digest, int8.digest, verdict.digest))
+    assert all(image.board in page and image.digest[:12] in page for image in images)
     assert indexed.exists(f"{validation.docs}/index.html")
 
     # The run's page shows verdict, gate and validation.
     with get_client(sync_client=True) as client:
-        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["verdict", "gate", "validation"]))
+        wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["verdict", "gate", "validation", "firmware"]))
         shown = {artifact.key for artifact in client.read_artifacts(artifact_filter=wanted)}
-    assert shown == {"verdict", "gate", "validation"}
+    assert shown == {"verdict", "gate", "validation", "firmware"}
 
     # The same once more: no object is added or changed but the page, which is the same for the same records.
     before = everything(indexed)

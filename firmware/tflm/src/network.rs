@@ -1,0 +1,89 @@
+//! What a firmware knows of its network when it is compiled. Implemented by generated code (crate `model`).
+
+use core::mem::MaybeUninit;
+
+use crate::model::{Element, Model, TensorFacts};
+use tflm_sys::{Op, SLOT_BYTES};
+
+/// A network and the facts about it that the firmware was compiled with.
+pub trait Network: 'static {
+    /// The model, checked in a constant.
+    const MODEL: Model<'static>;
+    /// The kernels in use.
+    const OPS: &'static [Op];
+    /// The input, e.g. `[i8; 19200]`, row by row.
+    type Input: Elements;
+    /// The output.
+    type Output: Elements;
+    /// Room for the kernels' registrations: `[SlotMemory; N]` with one element a kernel.
+    type Slots: SlotArray;
+    /// The input's shape and quantization.
+    const INPUT: TensorFacts;
+    /// The output's shape and quantization.
+    const OUTPUT: TensorFacts;
+}
+
+/// Room for one kernel's registration.
+pub type SlotMemory = [MaybeUninit<u8>; SLOT_BYTES];
+
+/// An array of [`SlotMemory`].
+///
+/// # Safety
+///
+/// `COUNT` slots must fit.
+pub unsafe trait SlotArray: Sized {
+    /// How many.
+    const COUNT: usize;
+}
+
+// SAFETY: N slots are exactly N slots.
+unsafe impl<const N: usize> SlotArray for [SlotMemory; N] {
+    const COUNT: usize = N;
+}
+
+/// The elements of a tensor: an array of `i8` or `u8`.
+///
+/// # Safety
+///
+/// The type is `BYTES` plain bytes of which every pattern is valid.
+pub unsafe trait Elements: Sized + 'static {
+    /// Their type.
+    const ELEMENT: Element;
+    /// Size, bytes.
+    const BYTES: usize = size_of::<Self>();
+
+    /// The elements as bytes.
+    fn as_bytes(&self) -> &[u8] {
+        // SAFETY: the trait promises plain bytes.
+        unsafe { core::slice::from_raw_parts(core::ptr::from_ref(self).cast(), Self::BYTES) }
+    }
+
+    /// The elements as bytes that can be written.
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: the trait promises plain bytes of which every pattern is valid.
+        unsafe { core::slice::from_raw_parts_mut(core::ptr::from_mut(self).cast(), Self::BYTES) }
+    }
+}
+
+// SAFETY: an array of bytes.
+unsafe impl<const N: usize> Elements for [i8; N] {
+    const ELEMENT: Element = Element::I8;
+}
+
+// SAFETY: an array of bytes.
+unsafe impl<const N: usize> Elements for [u8; N] {
+    const ELEMENT: Element = Element::U8;
+}
+
+/// Whether every operator of the model has its kernel in `ops`.
+#[expect(clippy::indexing_slicing, reason = "the loop's condition keeps both indices inside; `get` is not const")]
+pub const fn resolves(model: &Model<'_>, ops: &[Op]) -> bool {
+    let mut codes = [0; 128]; // more than there are kernels
+    let mut count = 0;
+    while count < ops.len() && count < codes.len() {
+        codes[count] = ops[count].code;
+        count += 1;
+    }
+    let (known, _) = codes.split_at(count);
+    model.uses_only(known).is_ok()
+}
