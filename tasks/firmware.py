@@ -118,7 +118,17 @@ def build_firmware(
         logger.info("image %s of %s is already there", known.digest[:12], board.name)
         return known
     started, model = time.monotonic(), store.get_blob(int8.tflite)
-    image, proof = prove(build_image(model, wanted), chosen, progress=progress)
+    logger.info("%s: building with TFLM %s; the first build of a board takes a while", board.name, engine.name)
+    image = build_image(model, wanted)
+    logger.info(
+        "%s: arena %s B (bound %s B), flash %s B; running %d golden frames",
+        board.name,
+        f"{image.arena.reserved:,}",
+        f"{image.arena.lower_bound:,}",
+        f"{image.size.flash_used:,}",
+        len(chosen),
+    )
+    image, proof = prove(image, chosen, progress=progress)
     files = {**image_files(image), **proof_files(proof, chosen)}
     rules = (*proof.rules, *image.rules)
     record = FirmwareImage.model_validate(

@@ -105,7 +105,7 @@ def golden_from_folder(folder: Path) -> GoldenFrames:
     """All images below a folder, in the order of their names; labels are not needed.
 
     They become frames as everywhere (tasks/frames.py), black and white ones too; files that cannot are listed in
-    `refused`. Raises `FolderRefused` where there is no such folder, and `GoldenImpossible` where no file in it is a frame.
+    `refused`. Raises `FolderRefused` where there is no such folder, `GoldenImpossible` where no file in it is a frame.
     """
     existing_folder(folder)
     pixels: list[Pixels] = []

@@ -18,10 +18,12 @@ def command(folder: Path, digest: str | None, as_json: bool) -> None:
     """Bring the newest passed model with report and manifest to FOLDER.
 
     \b
-    Writes model_int8.tflite, model.keras, report.html, manifest.parquet and records/*.json.
+    Writes model_int8.tflite, model.keras, report.html, manifest.parquet, records/*.json, and what is flashed of every
+    image in firmware/BOARD/.
     Files of an earlier export are replaced, each at once; other files in FOLDER stay.
     """
     from tasks.candidates import candidates, newest_passed
+    from tasks.firmware_records import FirmwareImage
     from tasks.lineage import DatasetVersion, Int8Model, TrainedModel
     from tasks.store import open_store
 
@@ -43,8 +45,13 @@ def command(folder: Path, digest: str | None, as_json: bool) -> None:
         "report.html": store.get(candidate.html),
         **{f"records/{name}.json": store.get(key) for name, key in candidate.records.items()},
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "records").mkdir(exist_ok=True)
+    for name, key in candidate.records.items():
+        if name.startswith("firmware-"):
+            image = store.get_record(key, FirmwareImage)
+            flashed = [file for file in image.files if file.endswith((".elf", ".bin")) or file == "contract.json"]
+            files |= {f"firmware/{image.board}/{file}": store.get(image.folder + file) for file in flashed}
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as part:  # all there before anything is replaced
         for number, data in enumerate(files.values()):
             (Path(part) / str(number)).write_bytes(data)

@@ -176,7 +176,8 @@ fn compile(tree: &Tree, files: &[PathBuf], out: &Path) {
         build.define("ESP_NN", None);
     }
     build.file("shim/tflm_shim.cc");
-    let (c, cpp): (Vec<_>, Vec<_>) = files.iter().partition(|file| file.extension().is_some_and(|e| e == "c" || e == "S"));
+    let (c, cpp): (Vec<_>, Vec<_>) =
+        files.iter().partition(|file| file.extension().is_some_and(|e| e == "c" || e == "S"));
     build.files(&cpp);
     build.compile("tflm");
     if !c.is_empty() {

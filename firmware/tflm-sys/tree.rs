@@ -188,8 +188,17 @@ impl Tree {
 /// Sources directly in `folder` that are part of TFLM proper: no tests, no helpers of tests, no log of their own, and
 /// no floats of CMSIS-NN: an image has integer kernels only.
 fn sources(folder: &Path, extension: &str) -> Vec<PathBuf> {
-    const NOT_OURS: [&str; 9] =
-        ["_f16.c", "_f32.c", "_test.cc", "test_helper", "debug_log.cc", "fake_", "mock_", "recording_", "micro_time.cc"];
+    const NOT_OURS: [&str; 9] = [
+        "_f16.c",
+        "_f32.c",
+        "_test.cc",
+        "test_helper",
+        "debug_log.cc",
+        "fake_",
+        "mock_",
+        "recording_",
+        "micro_time.cc",
+    ];
     let entries =
         fs::read_dir(folder).unwrap_or_else(|error| fail(&format!("cannot read {}: {error}", folder.display())));
     entries

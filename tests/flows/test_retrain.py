@@ -155,6 +155,9 @@ def test_frames_become_a_judged_int8_model_and_a_rerun_does_nothing_twice(indexe
     assert result.exit_code == 0
     assert json.loads(result.stdout)["candidate"] == candidate.digest
     assert (tmp_path / "out" / "model_int8.tflite").read_bytes() == data
+    for image in images:
+        elf = (tmp_path / "out" / "firmware" / image.board / "firmware.elf").read_bytes()
+        assert hashlib.sha256(elf).hexdigest() == image.files["firmware.elf"]
 
     # A sweep over the same architecture finds the models and judges them on the validation split.
     from flows.sweep import sweep

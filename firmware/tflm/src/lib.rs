@@ -4,13 +4,24 @@
 //! of the firmware relies on, and its generated implementation compares them in a constant. What is left for run time
 //! comes back as an [`Error`] with TFLM's own words.
 //!
-//! ```ignore
-//! tflm::arena!(static ARENA: {model::ARENA_BYTES} bytes in ".tensor_arena");
-//! static STORAGE: Storage<model::Person> = Storage::new();
+//! ```
+//! # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/network.rs"));
+//! # network!(Person, input: [i8; 768], scale: 1.0);
+//! # const ARENA_BYTES: usize = 65536;
+//! # fn main() -> Result<(), tflm::Error> {
+//! # let frame = [0; 768];
+//! use tflm::{Interpreter, Storage};
 //!
-//! let mut interpreter = Interpreter::<model::Person>::new(&STORAGE, ARENA.claim()?)?;
+//! tflm::arena!(static ARENA: ARENA_BYTES bytes in ".bss.tensor_arena");
+//! static STORAGE: Storage<Person> = Storage::new();
+//!
+//! let arena = ARENA.claim().expect("nobody has claimed it before");
+//! let mut interpreter = Interpreter::<Person>::new(&STORAGE, arena)?;
 //! interpreter.input().copy_from_slice(&frame);
-//! let score = interpreter.invoke()?[0];
+//! let [score] = interpreter.invoke()?;
+//! # let _: &i8 = score;
+//! # Ok(())
+//! # }
 //! ```
 //!
 //! The interpreter lives in a static and is constructed in place: nothing runs before `main`, and nothing is moved.

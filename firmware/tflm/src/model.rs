@@ -4,7 +4,7 @@
 //! assertions are compiled out. [`Model::check`] goes over the whole file first and refuses whatever would make it read or
 //! write outside the file, the tensors or its own tables. All of it is `const`: over `include_bytes!` it runs in the
 //! compiler ([`Model::require`]) and leaves no code in the firmware; over a downloaded file the same code runs on the
-//! device. It takes no memory but about 1 KiB of stack, does not panic, and its time is in proportion to the number of
+//! device. It takes no memory but some 3 KiB of stack, does not panic, and its time is in proportion to the number of
 //! tables, operands and scales, of which a file may have about a million; weights are not read.
 //!
 //! Checked for every model:
@@ -45,6 +45,7 @@ macro_rules! ok {
     };
 }
 
+mod engine;
 mod error;
 mod facts;
 mod graph;
@@ -55,6 +56,7 @@ mod shapes;
 mod tensor;
 mod windows;
 
+pub use engine::Engine;
 pub use error::{ModelError, ModelErrorKind};
 pub use facts::{Element, MAX_RANK, TensorFacts};
 
@@ -74,33 +76,24 @@ pub struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    /// Checks a model, so that every revision of TensorFlow Lite Micro in use here may run it: upstream's of 2026 with its
-    /// reference and CMSIS-NN kernels, Espressif's with ESP-NN, and that of July 2020.
+    /// Checks a model for the TensorFlow Lite Micro that this program is linked with, [`Engine::LINKED`].
     ///
     /// Alignment is checked relative to the first byte: `bytes` must lie at a multiple of 16 when they are run.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, and its byte offset. [`ModelErrorKind::UpstreamOnly`] where
-    /// [`Model::check_for_upstream`] would go on.
+    /// The first thing that is wrong, and its byte offset.
     pub const fn check(bytes: &'a [u8]) -> Result<Self, ModelError> {
-        Self::walk(bytes, true)
+        Self::check_for(bytes, Engine::LINKED)
     }
 
-    /// As [`Model::check`], for upstream's TensorFlow Lite Micro of 2026 alone. It runs these too, on which the older
-    /// revision or ESP-NN would read outside a tensor: optional inputs left out (-1), convolutions without a bias or in
-    /// groups, fully connected layers whose output has more than two dimensions, one zero point for several scales, and
-    /// operator codes that only the newer field holds.
+    /// As [`Model::check`], for another engine than this program's own.
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, and its byte offset.
-    pub const fn check_for_upstream(bytes: &'a [u8]) -> Result<Self, ModelError> {
-        Self::walk(bytes, false)
-    }
-
-    const fn walk(bytes: &'a [u8], everywhere: bool) -> Result<Self, ModelError> {
-        let (mut graph, root, main) = ok!(Graph::open(bytes, everywhere));
+    /// The first thing that is wrong, and its byte offset; [`ModelErrorKind::UpstreamOnly`] where upstream's would do.
+    pub const fn check_for(bytes: &'a [u8], engine: Engine) -> Result<Self, ModelError> {
+        let (mut graph, root, main) = ok!(Graph::open(bytes, matches!(engine, Engine::Any)));
         let (input, output) = ok!(graph.check(root, main));
         Ok(Self {
             bytes,

@@ -142,7 +142,9 @@ impl ModelErrorKind {
             Self::Arity => "an operator has too few or too many inputs or outputs",
             Self::OmittedInput => "an operator lacks an input that it cannot do without",
             Self::ReadBeforeWrite => "an operator or the model's output reads a tensor that nothing has written",
-            Self::Overwrite => "an operator writes to a tensor that is constant, variable, the input or written already",
+            Self::Overwrite => {
+                "an operator writes to a tensor that is constant, variable, the input or written already"
+            }
             Self::OperandType => "the element types of an operator's tensors do not fit each other",
             Self::OperandShape => "the shapes of an operator's tensors do not fit each other",
             Self::OperandNotConstant => "an operator's axis, padding or shape is not constant",

@@ -3,11 +3,11 @@
 use super::error::{ModelError, ModelErrorKind as Kind};
 use super::facts::TensorFacts;
 use super::reader::{Reader, Table, Vector};
-use super::schema::{op, slot};
+use super::schema::{CODE_LAYOUT, op, slot};
 use super::tensor::Tensor;
 
-/// Most tensors of a model: a bit for each is kept on the stack. Models for microcontrollers have some hundred.
-const MAX_TENSORS: usize = 4096;
+/// Most tensors of a model: two bits for each are kept on the stack. Models for microcontrollers have some hundred.
+const MAX_TENSORS: usize = 2048;
 /// Most operators, buffers, operator codes and metadata entries, each.
 const MAX_RECORDS: usize = 8192;
 /// Most tables and numbers that are looked at altogether: lists may overlap, and without a limit a file of 1 MB could
@@ -46,13 +46,15 @@ pub(super) type Codes = Bits<8>;
 /// Where the parts of a model lie, and what the walk has found so far.
 pub(super) struct Graph<'a> {
     pub reader: Reader<'a>,
-    /// Refuse what only the TensorFlow Lite Micro of 2026 runs safely.
+    /// Refuse what only upstream's TensorFlow Lite Micro of 2026 runs safely.
     pub everywhere: bool,
     pub codes: Vector,
     pub tensors: Vector,
     pub operators: Vector,
     /// Tensors that hold a value by now.
     pub written: Bits<{ MAX_TENSORS / 32 }>,
+    /// Tensors of type int4, whose constants are packed.
+    pub packed: Bits<{ MAX_TENSORS / 32 }>,
     pub codes_used: Codes,
     /// Operators of which only the structure was checked.
     pub structure_only: usize,
@@ -97,6 +99,7 @@ impl<'a> Graph<'a> {
             tensors,
             operators,
             written: Bits::EMPTY,
+            packed: Bits::EMPTY,
             codes_used: Codes::EMPTY,
             structure_only: 0,
             buffers,
@@ -117,8 +120,8 @@ impl<'a> Graph<'a> {
         if inputs.count != 1 || outputs.count != 1 {
             return Err(Kind::InputsOutputs.at(main.at));
         }
-        let (input, input_index) = ok!(self.tensor_in(inputs, 0));
-        let (output, output_index) = ok!(self.tensor_in(outputs, 0));
+        let (input_index, output_index) = (ok!(self.number_in(inputs, 0)), ok!(self.number_in(outputs, 0)));
+        let (input, output) = (ok!(self.tensor(input_index)), ok!(self.tensor(output_index)));
         if self.written.contains(input_index) {
             return Err(Kind::Overwrite.at(input.at)); // a constant in read-only memory, or a variable
         }
@@ -177,6 +180,7 @@ impl<'a> Graph<'a> {
         ok!(self.spend(self.codes, MAX_RECORDS));
         let mut index = 0;
         while index < self.codes.count {
+            ok!(self.reader.check_fields(ok!(self.reader.table_in(self.codes, index)), CODE_LAYOUT));
             ok!(self.code(index));
             index += 1;
         }
@@ -222,8 +226,10 @@ impl<'a> Graph<'a> {
         ok!(self.spend(self.tensors, MAX_TENSORS));
         let mut index = 0;
         while index < self.tensors.count {
-            let tensor = ok!(self.tensor(index));
-            ok!(self.check_quantization(&tensor));
+            let tensor = ok!(self.check_tensor(index));
+            if tensor.is_int4() {
+                self.packed.insert(index);
+            }
             if tensor.is_constant() || tensor.variable {
                 self.written.insert(index);
             }
@@ -232,8 +238,8 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
-    /// The tensor that element `index` of a list refers to, and its number.
-    pub const fn tensor_in(&self, list: Vector, index: usize) -> Result<(Tensor, usize), ModelError> {
+    /// The number of the tensor that element `index` of a list refers to.
+    pub const fn number_in(&self, list: Vector, index: usize) -> Result<usize, ModelError> {
         if index >= list.count {
             return Err(Kind::Arity.at(list.start));
         }
@@ -241,7 +247,12 @@ impl<'a> Graph<'a> {
         if number < 0 || number as usize >= self.tensors.count {
             return Err(Kind::Index.at(list.start));
         }
-        Ok((ok!(self.tensor(number as usize)), number as usize))
+        Ok(number as usize)
+    }
+
+    /// The tensor that element `index` of a list refers to.
+    pub const fn tensor_in(&self, list: Vector, index: usize) -> Result<Tensor, ModelError> {
+        self.tensor(ok!(self.number_in(list, index)))
     }
 }
 

@@ -68,7 +68,7 @@ impl Graph<'_> {
         ok!(self.spend(intermediates, usize::MAX));
         let mut index = 0;
         while index < intermediates.count {
-            ok!(self.tensor_in(intermediates, index));
+            ok!(self.number_in(intermediates, index));
             index += 1;
         }
         if !ok!(self.check_shapes(&operator)) {
@@ -85,13 +85,13 @@ impl Graph<'_> {
         ok!(self.spend(operator.inputs, usize::MAX));
         let mut index = 0;
         while index < operator.inputs.count {
-            if let Some((tensor, number)) = ok!(self.optional(operator, index)) {
+            if let Some(number) = ok!(self.optional(operator, index)) {
                 if !self.written.contains(number) {
                     return Err(Kind::ReadBeforeWrite.at(operator.at));
                 }
                 // Kernels for packed 4-bit weights read half a byte an element, all others a whole one.
-                let packed = matches!(operator.code, op::CONV_2D | op::DEPTHWISE_CONV_2D | op::FULLY_CONNECTED);
-                if tensor.is_int4() && !(packed && index == 1) {
+                let unpacks = matches!(operator.code, op::CONV_2D | op::DEPTHWISE_CONV_2D | op::FULLY_CONNECTED);
+                if self.packed.contains(number) && !(unpacks && index == 1) {
                     return Err(Kind::OperandType.at(operator.at));
                 }
             }
@@ -104,11 +104,11 @@ impl Graph<'_> {
         ok!(self.spend(operator.outputs, usize::MAX));
         let mut index = 0;
         while index < operator.outputs.count {
-            let (tensor, number) = ok!(self.tensor_in(operator.outputs, index));
+            let number = ok!(self.number_in(operator.outputs, index));
             if self.written.contains(number) {
                 return Err(Kind::Overwrite.at(operator.at));
             }
-            if tensor.is_int4() {
+            if self.packed.contains(number) {
                 return Err(Kind::OperandType.at(operator.at));
             }
             self.written.insert(number);
@@ -117,8 +117,8 @@ impl Graph<'_> {
         Ok(())
     }
 
-    /// Input `index` and its number; None where it is left out, which not every operator allows.
-    const fn optional(&self, operator: &Operator, index: usize) -> Result<Option<(Tensor, usize)>, ModelError> {
+    /// The number of input `index`; None where it is left out, which not every operator allows.
+    const fn optional(&self, operator: &Operator, index: usize) -> Result<Option<usize>, ModelError> {
         if index < operator.inputs.count && ok!(self.reader.i32_in(operator.inputs, index)) == -1 {
             if !may_omit(operator.code, index) {
                 return Err(Kind::OmittedInput.at(operator.at));
@@ -128,12 +128,12 @@ impl Graph<'_> {
             }
             return Ok(None);
         }
-        Ok(Some(ok!(self.tensor_in(operator.inputs, index))))
+        Ok(Some(ok!(self.number_in(operator.inputs, index))))
     }
 
     /// Input `index`, which must be there.
     pub const fn input(&self, operator: &Operator, index: usize) -> Result<Tensor, ModelError> {
-        Ok(ok!(self.tensor_in(operator.inputs, index)).0)
+        self.tensor_in(operator.inputs, index)
     }
 
     /// The bias, input 2 of those operators that have one.
@@ -142,14 +142,14 @@ impl Graph<'_> {
             return Ok(None);
         }
         match ok!(self.optional(operator, 2)) {
-            Some((tensor, _)) => Ok(Some(tensor)),
+            Some(number) => Ok(Some(ok!(self.tensor(number)))),
             None => Ok(None),
         }
     }
 
     /// Output `index`, which must be there.
     pub const fn output(&self, operator: &Operator, index: usize) -> Result<Tensor, ModelError> {
-        Ok(ok!(self.tensor_in(operator.outputs, index)).0)
+        self.tensor_in(operator.outputs, index)
     }
 
     /// Checks the options in an operator's record; returns them where they belong to `code`.
@@ -167,29 +167,13 @@ impl Graph<'_> {
             _ if needed == 0 => return Ok(None),
             _ => return Err(Kind::Options.at(table.at)),
         };
-        let Some(mut fields) = layout(options_type) else {
-            let fields = Vector { start: options.at, count: Reader::fields(options) };
-            ok!(self.spend(fields, usize::MAX));
-            ok!(reader.any_fields(options));
+        let Some(fields) = layout(options_type) else {
+            let entries = Vector { start: options.at, count: Reader::entries(options) };
+            ok!(self.spend(entries, usize::MAX));
+            ok!(reader.check_unknown_fields(options));
             return if needed == 0 { Ok(None) } else { Err(Kind::Options.at(table.at)) };
         };
-        let mut slot = 4;
-        while let Some((field, rest)) = fields.split_first() {
-            match *field {
-                b'v' => _ = ok!(reader.vector(options, slot, 4)),
-                b's' => _ = ok!(reader.string(options, slot)),
-                digit @ (b'1' | b'4' | b'8') => {
-                    let size = (digit - b'0') as usize;
-                    if let Some(at) = ok!(reader.field(options, slot, size))
-                        && !at.is_multiple_of(size)
-                    {
-                        return Err(Kind::Misaligned.at(at));
-                    }
-                }
-                _ => {}
-            }
-            (slot, fields) = (slot + 2, rest);
-        }
+        ok!(reader.check_fields(options, fields));
         if needed != 0 && options_type != needed {
             return Err(Kind::Options.at(table.at));
         }

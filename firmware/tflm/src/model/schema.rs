@@ -46,6 +46,22 @@ pub(super) mod slot {
     pub const OPERATOR_CUSTOM_OPTIONS: usize = 14;
     pub const OPERATOR_INTERMEDIATES: usize = 20;
     pub const OPERATOR_OPTIONS_2_TYPE: usize = 26;
+
+    // Conv2DOptions, DepthwiseConv2DOptions and Pool2DOptions begin alike.
+    pub const WINDOW_PADDING: usize = 4;
+    pub const WINDOW_STRIDE_W: usize = 6;
+    pub const WINDOW_STRIDE_H: usize = 8;
+    pub const CONV_DILATION_W: usize = 12;
+    pub const CONV_DILATION_H: usize = 14;
+    pub const DEPTHWISE_MULTIPLIER: usize = 10;
+    pub const DEPTHWISE_DILATION_W: usize = 14;
+    pub const DEPTHWISE_DILATION_H: usize = 16;
+    pub const POOL_WIDTH: usize = 10;
+    pub const POOL_HEIGHT: usize = 12;
+    pub const FULLY_CONNECTED_FORMAT: usize = 6;
+    pub const SQUEEZE_DIMS: usize = 4;
+    pub const CONCATENATION_AXIS: usize = 4;
+    pub const REDUCER_KEEP_DIMS: usize = 4;
 }
 
 /// `TensorType`.
@@ -218,8 +234,11 @@ pub(super) const fn options_of(code: i32) -> u8 {
     }
 }
 
-/// The fields of options of this type, from slot 4 on: bytes of a number (`1`, `4`, `8`), `v` a list of 4-byte numbers,
-/// `s` text, `.` a field that is no longer read. None for types that TensorFlow Lite Micro does not read.
+/// Fields of an operator code, as below. The 2020 revision reads the version too.
+pub(super) const CODE_LAYOUT: &[u8] = b"1s44";
+
+/// Fields of options of this type, as `Reader::check_fields` wants them. None for types that TensorFlow Lite Micro does
+/// not read.
 pub(super) const fn layout(options_type: u8) -> Option<&'static [u8]> {
     Some(match options_type {
         1 => b"1441441",
@@ -264,12 +283,13 @@ pub(super) const fn arity(code: i32) -> (usize, usize) {
     }
 }
 
-/// Whether input `index` of this operator may be left out (-1).
+/// Whether input `index` of this operator may be left out (-1). Not the bias of DEPTHWISE_CONV_2D and SVDF: upstream's
+/// kernels of 2026 hand the tensor that they did not get to `DeallocateTempTfLiteTensor`, which follows it.
 pub(super) const fn may_omit(code: i32, index: usize) -> bool {
     match code {
-        op::CONV_2D | op::DEPTHWISE_CONV_2D | op::FULLY_CONNECTED => index == 2, // the bias
-        op::SVDF | op::TRANSPOSE_CONV => index == 3,                             // the bias
-        op::UNIDIRECTIONAL_SEQUENCE_LSTM => index >= 1, // the kernel itself looks for those that it needs
+        op::CONV_2D | op::FULLY_CONNECTED => index == 2, // the bias
+        op::TRANSPOSE_CONV => index == 3,                // the bias
+        op::UNIDIRECTIONAL_SEQUENCE_LSTM => index >= 1,  // the kernel itself looks for those that it needs
         _ => false,
     }
 }

@@ -4,7 +4,7 @@ use super::error::{ModelError, ModelErrorKind as Kind};
 use super::facts::Element;
 use super::graph::Graph;
 use super::operators::Operator;
-use super::schema::op;
+use super::schema::{op, slot};
 use super::tensor::Tensor;
 
 /// Most inputs of a CONCATENATION, as in `concatenation.cc`.
@@ -24,13 +24,15 @@ impl Graph<'_> {
             op::DEPTHWISE_CONV_2D => self.depthwise(operator),
             op::FULLY_CONNECTED => self.fully_connected(operator),
             op::AVERAGE_POOL_2D | op::MAX_POOL_2D | op::L2_POOL_2D => self.pool(operator),
-            op::ABS | op::CEIL | op::COS | op::ELU | op::EXP | op::FLOOR | op::GELU | op::HARD_SWISH => self.unary(operator),
+            op::ABS | op::CEIL | op::COS | op::ELU | op::EXP | op::FLOOR | op::GELU | op::HARD_SWISH =>
+                self.unary(operator),
             op::LEAKY_RELU | op::LOG | op::LOGICAL_NOT | op::LOGISTIC | op::NEG | op::RELU => self.unary(operator),
             op::RELU6 | op::RELU_N1_TO_1 | op::ROUND | op::RSQRT | op::SIN | op::SQRT => self.unary(operator),
             op::SQUARE | op::TANH | op::ZEROS_LIKE => self.unary(operator),
             op::L2_NORMALIZATION | op::LOG_SOFTMAX | op::SOFTMAX => self.normalization(operator),
             op::CAST | op::DEQUANTIZE | op::QUANTIZE => self.conversion(operator),
-            op::ADD | op::DIV | op::FLOOR_DIV | op::FLOOR_MOD | op::LOGICAL_AND | op::LOGICAL_OR => self.binary(operator),
+            op::ADD | op::DIV | op::FLOOR_DIV | op::FLOOR_MOD | op::LOGICAL_AND | op::LOGICAL_OR =>
+                self.binary(operator),
             op::MAXIMUM | op::MINIMUM | op::MUL | op::POW | op::SQUARED_DIFFERENCE | op::SUB => self.binary(operator),
             op::EQUAL | op::NOT_EQUAL | op::GREATER | op::GREATER_EQUAL | op::LESS | op::LESS_EQUAL => {
                 self.comparison(operator)
@@ -117,7 +119,7 @@ impl Graph<'_> {
     const fn squeeze(&self, operator: &Operator) -> Result<(), ModelError> {
         ok!(operator.takes(1, 1, 1));
         let (x, y) = (ok!(self.input(operator, 0)), ok!(self.output(operator, 0)));
-        let axes = ok!(self.reader.vector_or_empty(ok!(operator.options()), 4, 4));
+        let axes = ok!(self.reader.vector_or_empty(ok!(operator.options()), slot::SQUEEZE_DIMS, 4));
         let mut dropped = 0;
         let mut index = 0;
         while index < axes.count {
@@ -144,7 +146,7 @@ impl Graph<'_> {
     const fn concatenation(&self, operator: &Operator) -> Result<(), ModelError> {
         ok!(operator.takes(1, MAX_CONCATENATED, 1));
         let y = ok!(self.output(operator, 0));
-        let axis = ok!(self.reader.i32_field(ok!(operator.options()), 4, 0));
+        let axis = ok!(self.reader.i32_field(ok!(operator.options()), slot::CONCATENATION_AXIS, 0));
         let Some(along) = axis_bit(axis, y.rank) else { return Err(Kind::OptionValue.at(operator.at)) };
         let mut sum = 0;
         let mut index = 0;
@@ -195,7 +197,7 @@ impl Graph<'_> {
         ok!(operator.takes(2, 2, 1));
         let (x, axes) = (ok!(self.input(operator, 0)), ok!(self.input(operator, 1)));
         let y = ok!(self.output(operator, 0));
-        let keeps = ok!(self.reader.u8_field(ok!(operator.options()), 4)) != 0;
+        let keeps = ok!(self.reader.u8_field(ok!(operator.options()), slot::REDUCER_KEEP_DIMS)) != 0;
         ok!(operator.must(x.is(y.element), Kind::OperandType));
         ok!(operator.must(axes.elements <= MAX_AXES, Kind::OptionValue));
         let mut reduced = 0;

@@ -77,9 +77,9 @@ impl Tensor {
 
     /// What a program must know of this tensor, which must have at most one scale.
     pub const fn facts(&self, reader: Reader<'_>) -> Result<TensorFacts, ModelError> {
-        let (scale, zero_point) = match self.scales.count {
-            0 => (0.0, 0),
-            1 => (f32::from_bits(ok!(reader.f32_bits_in(self.scales, 0))), ok!(reader.i64_in(self.zero_points, 0))),
+        let (scale, zero_point) = match (ok!(reader.elements(self.scales)), ok!(reader.elements(self.zero_points))) {
+            ([], []) => (0.0, 0),
+            ([scale], [zero_point]) => (f32::from_le_bytes(*scale), i64::from_le_bytes(*zero_point)),
             _ => return Err(Kind::QuantizationLength.at(self.at)),
         };
         Ok(TensorFacts { element: self.element, rank: self.rank, shape: self.dims, scale, zero_point })
@@ -87,43 +87,48 @@ impl Tensor {
 }
 
 impl Graph<'_> {
-    /// Tensor `index`: all but the values of its scales and zero points checked.
+    /// Tensor `index`, all of it checked.
+    pub const fn check_tensor(&mut self, index: usize) -> Result<Tensor, ModelError> {
+        let tensor = ok!(self.tensor(index));
+        let (reader, table) = (self.reader, ok!(self.reader.table(tensor.at)));
+        ok!(reader.string(table, slot::TENSOR_NAME));
+        if ok!(reader.field(table, slot::TENSOR_SPARSITY, 4)).is_some() {
+            return Err(Kind::Sparse.at(tensor.at));
+        }
+        if ok!(reader.u32_field(table, slot::TENSOR_EXTERNAL_BUFFER)) != 0 {
+            return Err(Kind::ExternalBuffer.at(tensor.at));
+        }
+        if tensor.is_constant() {
+            ok!(check_data(&tensor));
+        }
+        ok!(self.check_quantization(&tensor));
+        Ok(tensor)
+    }
+
+    /// Tensor `index` as an operand: of what is followed no more than is needed, for `check_tensor` has seen all of it.
     pub const fn tensor(&self, index: usize) -> Result<Tensor, ModelError> {
         let reader = self.reader;
         let table = ok!(reader.table_in(self.tensors, index));
-        let at = table.at;
         let shape = ok!(reader.vector_or_empty(table, slot::TENSOR_SHAPE, 4));
         let code = ok!(reader.i8_field(table, slot::TENSOR_TYPE));
         let element = Element::from_code(code);
         if element.size() == 0 {
-            return Err(Kind::ElementType(code).at(at));
+            return Err(Kind::ElementType(code).at(table.at));
         }
         let (dims, elements) = ok!(read_shape(reader, shape, element.size()));
-        ok!(reader.string(table, slot::TENSOR_NAME));
-        if ok!(reader.field(table, slot::TENSOR_SPARSITY, 4)).is_some() {
-            return Err(Kind::Sparse.at(at));
-        }
-        if ok!(reader.u32_field(table, slot::TENSOR_EXTERNAL_BUFFER)) != 0 {
-            return Err(Kind::ExternalBuffer.at(at));
-        }
-        let variable = ok!(reader.u8_field(table, slot::TENSOR_IS_VARIABLE)) != 0;
-        let data = ok!(self.buffer(ok!(reader.u32_field(table, slot::TENSOR_BUFFER)) as usize, table));
         let tensor = Tensor {
-            at,
+            at: table.at,
             element,
             rank: shape.count,
             dims,
             elements,
-            variable,
+            variable: ok!(reader.u8_field(table, slot::TENSOR_IS_VARIABLE)) != 0,
+            data: ok!(self.buffer(ok!(reader.u32_field(table, slot::TENSOR_BUFFER)) as usize, table)),
             scales: Vector::EMPTY,
             zero_points: Vector::EMPTY,
             quantized_dimension: 0,
-            data,
             is_blockwise: false,
         };
-        if data.count > 0 {
-            ok!(check_data(&tensor));
-        }
         let Some(place) = ok!(reader.target(table, slot::TENSOR_QUANTIZATION)) else { return Ok(tensor) };
         let quantization = ok!(reader.table(place));
         Ok(Tensor {
@@ -136,13 +141,16 @@ impl Graph<'_> {
     }
 
     /// Checks numbers and values of the scales and zero points.
-    pub const fn check_quantization(&mut self, tensor: &Tensor) -> Result<(), ModelError> {
+    const fn check_quantization(&mut self, tensor: &Tensor) -> Result<(), ModelError> {
         let (scales, zero_points) = (tensor.scales, tensor.zero_points);
         if tensor.is_blockwise {
             return Err(Kind::QuantizationDetails.at(tensor.at));
         }
         // TFLM of 2026 reads the first zero point for all channels where there is only one; that of 2020 reads on.
-        let one_for_all = !self.everywhere && zero_points.count == 1 && scales.count > 1;
+        let one_for_all = zero_points.count == 1 && scales.count > 1;
+        if one_for_all && self.everywhere {
+            return Err(Kind::UpstreamOnly.at(tensor.at));
+        }
         if scales.count != zero_points.count && !one_for_all {
             return Err(Kind::QuantizationLength.at(tensor.at));
         }
@@ -157,23 +165,23 @@ impl Graph<'_> {
             return Err(Kind::QuantizationLength.at(tensor.at));
         }
         ok!(self.spend(scales, usize::MAX));
-        let mut index = 0;
-        while index < scales.count {
-            let bits = ok!(self.reader.f32_bits_in(scales, index));
+        let mut rest = ok!(self.reader.elements(scales));
+        while let [scale, others @ ..] = rest {
+            let bits = u32::from_le_bytes(*scale);
             if bits == 0 || bits >= f32::INFINITY.to_bits() {
-                return Err(Kind::Scale.at(scales.start + 4 * index)); // what has a sign bit is larger still
+                return Err(Kind::Scale.at(scales.start)); // what has a sign bit is larger still
             }
-            index += 1;
+            rest = others;
         }
         ok!(self.spend(zero_points, usize::MAX));
         let (lowest, highest) = tensor.element.zero_points();
-        let mut index = 0;
-        while index < zero_points.count {
-            let zero_point = ok!(self.reader.i64_in(zero_points, index));
+        let mut rest = ok!(self.reader.elements(zero_points));
+        while let [zero_point, others @ ..] = rest {
+            let zero_point = i64::from_le_bytes(*zero_point);
             if zero_point < lowest || zero_point > highest {
-                return Err(Kind::ZeroPoint.at(zero_points.start + 8 * index));
+                return Err(Kind::ZeroPoint.at(zero_points.start));
             }
-            index += 1;
+            rest = others;
         }
         Ok(())
     }
@@ -185,7 +193,7 @@ const fn read_shape(reader: Reader<'_>, shape: Vector, size: usize) -> Result<([
         return Err(Kind::Rank.at(shape.start));
     }
     let mut dims = [1; MAX_RANK];
-    let mut bytes = size as u64;
+    let mut elements = 1_u64;
     let mut index = 0;
     let mut rest: &mut [i32] = &mut dims;
     while let Some((dim, others)) = rest.split_first_mut()
@@ -195,14 +203,14 @@ const fn read_shape(reader: Reader<'_>, shape: Vector, size: usize) -> Result<([
         if *dim < 1 {
             return Err(Kind::Dimension.at(shape.start));
         }
-        bytes = bytes.saturating_mul(*dim as u64);
-        if bytes > i32::MAX as u64 {
+        elements *= *dim as u64; // two numbers below 2^31
+        if elements.saturating_mul(size as u64) > i32::MAX as u64 {
             return Err(Kind::TensorSize.at(shape.start)); // int on the device
         }
         rest = others;
         index += 1;
     }
-    Ok((dims, (bytes / size as u64) as u32))
+    Ok((dims, elements as u32))
 }
 
 /// Whether the data of a constant suffice for its shape and are aligned for its type.

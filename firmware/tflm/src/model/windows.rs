@@ -4,7 +4,7 @@ use super::error::{ModelError, ModelErrorKind as Kind};
 use super::facts::Element;
 use super::graph::Graph;
 use super::operators::Operator;
-use super::reader::Table;
+use super::schema::slot;
 use super::tensor::Tensor;
 
 const SAME: i8 = 0;
@@ -46,14 +46,18 @@ impl Graph<'_> {
         ok!(operator.must(x.rank == 4 && filter.rank == 4 && y.rank == 4, Kind::OperandShape));
         // Filter: output channels, height, width, input channels of one group.
         let (channels, depth) = (filter.dim(0), filter.dim(3));
-        let groups = x.dim(3) / depth;
-        let grouped = x.dim(3) % depth == 0 && channels % groups == 0;
-        ok!(operator.must(grouped && y.dim(3) == channels, Kind::OperandShape));
+        let (Some(groups), Some(0)) = (x.dim(3).checked_div(depth), x.dim(3).checked_rem(depth)) else {
+            return Err(Kind::OperandShape.at(operator.at));
+        };
+        let split_evenly = matches!(channels.checked_rem(groups), Some(0));
+        ok!(operator.must(split_evenly && y.dim(3) == channels, Kind::OperandShape));
         if self.everywhere && groups != 1 {
             return Err(Kind::UpstreamOnly.at(operator.at)); // 2020 and ESP-NN: read behind the filter
         }
         ok!(self.weights(operator, &x, &filter, &y, (0, channels)));
-        self.window(operator, options, &x, &filter, &y, (10, 12))
+        let dilation_w = ok!(self.reader.i32_field(options, slot::CONV_DILATION_W, 1));
+        let dilation_h = ok!(self.reader.i32_field(options, slot::CONV_DILATION_H, 1));
+        self.window(operator, (filter.dim(1), filter.dim(2)), (dilation_h, dilation_w), &x, &y)
     }
 
     pub const fn depthwise(&self, operator: &Operator) -> Result<(), ModelError> {
@@ -65,11 +69,13 @@ impl Graph<'_> {
         // Filter: 1, height, width, output channels.
         let channels = filter.dim(3);
         ok!(operator.must(filter.dim(0) == 1 && y.dim(3) == channels, Kind::OperandShape));
-        let multiplier = ok!(self.reader.i32_field(options, 10, 0));
+        let multiplier = ok!(self.reader.i32_field(options, slot::DEPTHWISE_MULTIPLIER, 0));
         ok!(operator.must(multiplier > 0, Kind::OptionValue));
         ok!(operator.must(x.dim(3) as i64 * multiplier as i64 == channels as i64, Kind::OperandShape));
         ok!(self.weights(operator, &x, &filter, &y, (3, channels)));
-        self.window(operator, options, &x, &filter, &y, (14, 16))
+        let dilation_w = ok!(self.reader.i32_field(options, slot::DEPTHWISE_DILATION_W, 1));
+        let dilation_h = ok!(self.reader.i32_field(options, slot::DEPTHWISE_DILATION_H, 1));
+        self.window(operator, (filter.dim(1), filter.dim(2)), (dilation_h, dilation_w), &x, &y)
     }
 
     pub const fn fully_connected(&self, operator: &Operator) -> Result<(), ModelError> {
@@ -77,12 +83,12 @@ impl Graph<'_> {
         ok!(operator.takes(2, 3, 1));
         let (x, filter) = (ok!(self.input(operator, 0)), ok!(self.input(operator, 1)));
         let y = ok!(self.output(operator, 0));
-        let shuffled = ok!(self.reader.i8_field(options, 6)) != 0; // a layout of weights that no kernel here knows
+        let shuffled = ok!(self.reader.i8_field(options, slot::FULLY_CONNECTED_FORMAT)) != 0; // a layout of weights that no kernel here knows
         ok!(operator.must(!shuffled, Kind::OptionValue));
         ok!(operator.must(filter.rank == 2 && y.rank >= 2 && y.rank <= 4, Kind::OperandShape));
         let (channels, depth) = (filter.dim(0), filter.dim(1));
-        let batches = y.elements / y.dim(y.rank - 1) as u32;
-        let fits = y.dim(y.rank - 1) == channels && batches as u64 * depth as u64 == x.elements as u64;
+        let fits =
+            y.dim(y.rank - 1) == channels && y.elements as u64 * depth as u64 == x.elements as u64 * channels as u64; // both: batches * depth * channels
         ok!(operator.must(fits, Kind::OperandShape));
         if self.everywhere && y.rank > 2 && y.dim(1) > channels {
             return Err(Kind::UpstreamOnly.at(operator.at)); // 2020: takes dimension 1 for the channels
@@ -96,31 +102,31 @@ impl Graph<'_> {
         let (x, y) = (ok!(self.input(operator, 0)), ok!(self.output(operator, 0)));
         ok!(operator.must(x.is(y.element), Kind::OperandType));
         ok!(operator.must(x.rank == 4 && y.rank == 4 && x.dim(3) == y.dim(3), Kind::OperandShape));
-        let padding = ok!(self.reader.i8_field(options, 4));
-        let stride = (ok!(self.reader.i32_field(options, 8, 0)), ok!(self.reader.i32_field(options, 6, 0)));
-        let size = (ok!(self.reader.i32_field(options, 12, 0)), ok!(self.reader.i32_field(options, 10, 0)));
-        let down = Step { size: size.0, stride: stride.0, dilation: 1 };
-        let across = Step { size: size.1, stride: stride.1, dilation: 1 };
-        positions_fit(operator, padding, (&down, &across), &x, &y)
+        let height = ok!(self.reader.i32_field(options, slot::POOL_HEIGHT, 0));
+        let width = ok!(self.reader.i32_field(options, slot::POOL_WIDTH, 0));
+        self.window(operator, (height, width), (1, 1), &x, &y)
     }
 
-    /// Height and width of a convolution; `dilation` are the slots of its factors (width, height).
+    /// Whether batch, height and width of the output are what a window of this size and dilation (height, width) gives.
     const fn window(
         &self,
         operator: &Operator,
-        options: Table,
+        size: (i32, i32),
+        dilation: (i32, i32),
         x: &Tensor,
-        filter: &Tensor,
         y: &Tensor,
-        dilation: (usize, usize),
     ) -> Result<(), ModelError> {
-        let padding = ok!(self.reader.i8_field(options, 4));
-        let stride = (ok!(self.reader.i32_field(options, 8, 0)), ok!(self.reader.i32_field(options, 6, 0)));
-        let across = ok!(self.reader.i32_field(options, dilation.0, 1));
-        let down = ok!(self.reader.i32_field(options, dilation.1, 1));
-        let down = Step { size: filter.dim(1), stride: stride.0, dilation: down };
-        let across = Step { size: filter.dim(2), stride: stride.1, dilation: across };
-        positions_fit(operator, padding, (&down, &across), x, y)
+        let options = ok!(operator.options());
+        let padding = ok!(self.reader.i8_field(options, slot::WINDOW_PADDING));
+        let stride_w = ok!(self.reader.i32_field(options, slot::WINDOW_STRIDE_W, 0));
+        let stride_h = ok!(self.reader.i32_field(options, slot::WINDOW_STRIDE_H, 0));
+        let down = Step { size: size.0, stride: stride_h, dilation: dilation.0 };
+        let across = Step { size: size.1, stride: stride_w, dilation: dilation.1 };
+        let (Some(height), Some(width)) = (down.positions(padding, x.dim(1)), across.positions(padding, x.dim(2)))
+        else {
+            return Err(Kind::OptionValue.at(operator.at));
+        };
+        operator.must(y.dim(0) == x.dim(0) && y.dim(1) == height && y.dim(2) == width, Kind::OperandShape)
     }
 
     /// Types of filter and bias, number of biases and scales; `channels`: dimension of the filter that holds the output
@@ -154,18 +160,4 @@ impl Graph<'_> {
         ok!(operator.must(fits, Kind::OperandType));
         operator.must(bias.elements as i64 == channels.1 as i64, Kind::OperandShape)
     }
-}
-
-/// Whether batch, height and width of the output are what the window gives (height, width).
-const fn positions_fit(
-    operator: &Operator,
-    padding: i8,
-    (down, across): (&Step, &Step),
-    x: &Tensor,
-    y: &Tensor,
-) -> Result<(), ModelError> {
-    let (Some(height), Some(width)) = (down.positions(padding, x.dim(1)), across.positions(padding, x.dim(2))) else {
-        return Err(Kind::OptionValue.at(operator.at));
-    };
-    operator.must(y.dim(0) == x.dim(0) && y.dim(1) == height && y.dim(2) == width, Kind::OperandShape)
 }

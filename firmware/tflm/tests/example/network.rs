@@ -2,6 +2,10 @@
 
 /// Declares the network `$name` over the example model: with these types, facts and kernels it is right or wrong.
 macro_rules! network {
+    ($name:ident, input: $input:ty, scale: $scale:expr) => {
+        network!($name, input: $input, scale: $scale,
+            ops: [ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D, LOGISTIC], slots: 5);
+    };
     ($name:ident, input: $input:ty, scale: $scale:expr, ops: [$($op:ident),*], slots: $slots:expr) => {
         network!($name, input: $input, scale: $scale, ops: [$($op),*], slots: $slots, skip: 0);
     };
