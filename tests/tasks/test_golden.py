@@ -247,15 +247,15 @@ def test_every_image_below_a_folder_becomes_a_golden_frame_and_every_other_file_
     (tmp_path / "hall" / "monday" / "1.raw").write_bytes(pixels[1].tobytes())
     (tmp_path / "a.pgm").write_bytes(b"P5 160 120 255\n" + pixels[2].tobytes())
     (tmp_path / "hall" / "notes.txt").write_text("taken on a Monday")
-    (tmp_path / "hall" / "dark.png").write_bytes(as_png(np.zeros((120, 160), np.uint8)))
+    dark = np.zeros((120, 160), np.uint8)  # no example of anything, but an input that a device must survive
+    (tmp_path / "hall" / "dark.png").write_bytes(as_png(dark))
     (tmp_path / "hall" / "cut.png").write_bytes(as_png(pixels[0])[:900])
     golden = golden_from_folder(tmp_path)
-    assert golden.names == ("folder/a.pgm", "folder/b.png", "folder/hall/monday/1.raw")
-    assert golden.kinds == ("folder",) * 3
-    np.testing.assert_array_equal(golden.pixels, pixels[[2, 0, 1]])
+    assert golden.names == ("folder/a.pgm", "folder/b.png", "folder/hall/dark.png", "folder/hall/monday/1.raw")
+    assert golden.kinds == ("folder",) * 4
+    np.testing.assert_array_equal(golden.pixels, np.stack([pixels[2], pixels[0], dark, pixels[1]]))
     assert [(file.file, file.reason) for file in golden.refused] == [
         ("hall/cut.png", "truncated"),
-        ("hall/dark.png", "all_black"),
         ("hall/notes.txt", "not_an_image"),
     ]
     assert all(file.message for file in golden.refused)
@@ -264,8 +264,10 @@ def test_every_image_below_a_folder_becomes_a_golden_frame_and_every_other_file_
 def test_bad_fixtures_are_listed_and_good_ones_taken(shared: Path) -> None:
     folder = shared / "fixtures" / "frames"
     golden = golden_from_folder(folder)
-    assert {name.removeprefix("folder/") for name in golden.names} == {path.name for path in folder.glob("ok_*")}
-    assert {file.file for file in golden.refused} == {path.name for path in folder.glob("bad_*")}
+    extreme = {"bad_all_black.jpg", "bad_all_white.jpg"}  # refused as examples, wanted as inputs
+    taken = {path.name for path in folder.glob("ok_*")} | extreme
+    assert {name.removeprefix("folder/") for name in golden.names} == taken
+    assert {file.file for file in golden.refused} == {path.name for path in folder.glob("bad_*")} - extreme
 
 
 def test_a_folder_without_a_frame_says_what_was_found(tmp_path: Path) -> None:

@@ -1,39 +1,41 @@
 //! A checker of TensorFlow Lite models (`.tflite`, schema version 3), to run before the bytes reach C++.
 //!
-//! TensorFlow Lite Micro follows the offsets of a flatbuffer wherever they lead, and its kernels take shapes on trust once
-//! assertions are compiled out. [`Model::check`] goes over the whole file first and refuses whatever would make it read or
-//! write outside the file, the tensors or its own tables. All of it is `const`: over `include_bytes!` it runs in the
-//! compiler ([`Model::require`]) and leaves no code in the firmware; over a downloaded file the same code runs on the
-//! device. It takes no memory but some 3 KiB of stack, does not panic, and its time is in proportion to the number of
-//! tables, operands and scales, of which a file may have about a million; weights are not read.
+//! TensorFlow Lite Micro follows the offsets of a flatbuffer wherever they lead, and its kernels take shapes on trust
+//! once assertions are compiled out. [`Model::check`] goes over the whole file first and refuses whatever would make it
+//! read or write outside the file, the tensors or its own tables. All of it is `const`: over `include_bytes!` it runs
+//! in the compiler ([`Model::require`]) and leaves no code in the firmware; over a downloaded file the same code runs
+//! on the device. It takes no memory but some 3 KiB of stack, does not panic, and its time is in proportion to the
+//! number of tables, operands and scales, of which a file may have about a million; weights are not read.
 //!
 //! Checked for every model:
 //!
-//! - the file: identifier, schema version, each table, field list, field, list and name that TensorFlow Lite Micro follows
-//!   (inside, aligned, NUL-terminated); exactly one subgraph, one input and one output;
-//! - tensors: known element type, at most 6 dimensions, all above 0, less than 2 GiB; constants have all their data, aligned
-//!   for their type; scales positive and finite, zero points in range, as many as there are channels; nothing sparse or in
-//!   another file;
-//! - operators: builtin ones only, no control flow; tensor numbers in range; options of the operator's own type, every field
-//!   inside; nothing is read before it is written, and no constant, variable or input is written to, nothing twice;
+//! - the file: identifier, schema version, each table, field list, field, list and name that TensorFlow Lite Micro
+//!   follows (inside, aligned, NUL-terminated); exactly one subgraph, one input and one output;
+//! - tensors: known element type, at most 6 dimensions, all above 0, less than 2 GiB; constants have all their data,
+//!   aligned for their type; scales positive and finite, zero points in range, as many as there are channels; nothing
+//!   sparse or in another file;
+//! - operators: builtin ones only, no control flow; tensor numbers in range; options of the operator's own type, every
+//!   field inside; nothing is read before it is written, and no constant, variable or input is written to, nothing
+//!   twice;
 //! - metadata: neither an offline memory plan nor compressed tensors.
 //!
 //! Shapes, element types and option values are checked for these operators:
 //!
 //! - CONV_2D, DEPTHWISE_CONV_2D, FULLY_CONNECTED, AVERAGE_POOL_2D, MAX_POOL_2D, L2_POOL_2D;
-//! - ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, POW, FLOOR_DIV, FLOOR_MOD, SQUARED_DIFFERENCE, LOGICAL_AND, LOGICAL_OR, EQUAL,
-//!   NOT_EQUAL, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, PRELU: equal shapes, or spread over at most 4 dimensions;
+//! - ADD, SUB, MUL, DIV, MAXIMUM, MINIMUM, POW, FLOOR_DIV, FLOOR_MOD, SQUARED_DIFFERENCE, LOGICAL_AND, LOGICAL_OR,
+//!   EQUAL, NOT_EQUAL, GREATER, GREATER_EQUAL, LESS, LESS_EQUAL, PRELU: equal shapes, or spread over at most 4
+//!   dimensions;
 //! - ABS, CEIL, COS, ELU, EXP, FLOOR, GELU, HARD_SWISH, LEAKY_RELU, LOG, LOGICAL_NOT, LOGISTIC, NEG, RELU, RELU6,
 //!   RELU_N1_TO_1, ROUND, RSQRT, SIN, SQRT, SQUARE, TANH, ZEROS_LIKE, L2_NORMALIZATION, LOG_SOFTMAX, SOFTMAX, CAST,
 //!   DEQUANTIZE, QUANTIZE;
 //! - RESHAPE, SQUEEZE, EXPAND_DIMS, CONCATENATION, PAD, PADV2, MEAN, SUM, REDUCE_MAX, REDUCE_MIN.
 //!
-//! Of all others only the structure is checked, as above, and the number of inputs;
-//! [`Model::structure_only_operators`] says how many there are, and a firmware that must not trust its models refuses any.
+//! Of all others only the structure is checked, as above, and the number of inputs; [`Model::structure_only_operators`]
+//! says how many there are, and a firmware that must not trust its models refuses any.
 //!
-//! What is not checked: whether the arena suffices (TensorFlow Lite Micro does), values of weights, and whether an operator
-//! computes what the author meant; the 2020 revision, for one, ignores the dilation of a depthwise convolution's padding
-//! and the scales but the first of a fully connected layer.
+//! What is not checked: whether the arena suffices (TensorFlow Lite Micro does), values of weights, and whether an
+//! operator computes what the author meant. The 2020 revision, for one, ignores the fused activation of an INT8 depthwise
+//! convolution, its dilation when it pads, and all scales of a fully connected layer but the first.
 
 /// `?` for const functions.
 macro_rules! ok {
@@ -106,8 +108,8 @@ impl<'a> Model<'a> {
         })
     }
 
-    /// [`Model::check`] for a model that is part of the program: `const MODEL: Model<'static> = Model::require(...)` does
-    /// not compile unless the model is sound and its input and output are as the program expects.
+    /// [`Model::check`] for a model that is part of the program: `const MODEL: Model<'static> = Model::require(...)`
+    /// does not compile unless the model is sound and its input and output are as the program expects.
     ///
     /// `bytes` must lie at a multiple of 16, which `include_bytes!` alone does not promise.
     ///

@@ -99,7 +99,7 @@ fn every_number_may_be_any_other() {
 fn several_bytes_may_be_any_others() {
     let mut random = Random(0x1234_5678_9abc_def1);
     let mut outcomes = [0, 0];
-    for _ in 0..if cfg!(miri) { 5 } else { 20_000 } {
+    for _ in 0..if cfg!(miri) { 5 } else { 10_000 } {
         let mut file = EXAMPLE.to_vec();
         for _ in 0..1 + random.below(8) {
             let at = random.below(file.len());
@@ -118,7 +118,7 @@ fn several_bytes_may_be_any_others() {
         }
         outcomes[usize::from(accepted(&file))] += 1;
     }
-    assert!(cfg!(miri) || outcomes.iter().all(|count| *count > 500), "{outcomes:?}");
+    assert!(cfg!(miri) || outcomes.iter().all(|count| *count > 200), "{outcomes:?}");
 }
 
 #[test]

@@ -6,8 +6,8 @@ pub enum Engine {
     /// Any of those in use here: upstream's of 2026, Espressif's with ESP-NN, and that of July 2020.
     Any,
     /// Upstream's of 2026, with its reference kernels or CMSIS-NN. It also runs these, on which one of the others would
-    /// read or write outside a tensor or its own tables: optional inputs left out (-1), convolutions without a bias or in
-    /// groups, fully connected layers with more than two output dimensions, one zero point for several scales, and
+    /// read or write outside a tensor or its own tables: optional inputs left out (-1), convolutions without a bias or
+    /// in groups, fully connected layers with more than two output dimensions, one zero point for several scales, and
     /// operator codes that only the newer field holds.
     Upstream,
 }

@@ -130,7 +130,8 @@ impl TensorFacts {
         bytes
     }
 
-    /// Whether everything is the same; the scales bit by bit, because a scale that is off by one bit is another model's.
+    /// Whether everything is the same; the scales bit by bit, because a scale that is off by one bit is another
+    /// model's.
     pub const fn same(&self, other: &Self) -> bool {
         self.element.is(other.element)
             && self.rank == other.rank

@@ -256,7 +256,8 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// The builtin operator of operator code `index`, what a reader from before 2020-07 takes it for, and where that stands.
+/// The builtin operator of operator code `index`, what a reader from before 2020-07 takes it for, and where that
+/// stands.
 pub(super) const fn builtin_code(
     reader: Reader<'_>,
     codes: Vector,

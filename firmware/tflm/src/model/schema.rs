@@ -195,8 +195,8 @@ pub(super) mod op {
     pub const LAST: i32 = 209;
 }
 
-/// Type of the options (`BuiltinOptions`) that TensorFlow Lite Micro's kernel of this operator relies on; 0: none. Where
-/// they are absent or another operator's, the 2020 revision leaves the kernel's parameters as the arena had them.
+/// Type of the options (`BuiltinOptions`) that TensorFlow Lite Micro's kernel of this operator relies on; 0: none.
+/// Where they are absent or another operator's, the 2020 revision leaves the kernel's parameters as the arena had them.
 pub(super) const fn options_of(code: i32) -> u8 {
     match code {
         op::CONV_2D => 1,

@@ -18,8 +18,8 @@ struct Step {
 }
 
 impl Step {
-    /// Positions along a dimension of `length`, as `ComputeOutSize` in padding.h. None where it has none, where a number
-    /// is out of range, or where the device's int would overflow.
+    /// Positions along a dimension of `length`, as `ComputeOutSize` in padding.h. None where it has none, where a
+    /// number is out of range, or where the device's int would overflow.
     const fn positions(&self, padding: i8, length: i32) -> Option<i32> {
         if self.size < 1 || self.stride < 1 || self.dilation < 1 {
             return None;
@@ -83,12 +83,14 @@ impl Graph<'_> {
         ok!(operator.takes(2, 3, 1));
         let (x, filter) = (ok!(self.input(operator, 0)), ok!(self.input(operator, 1)));
         let y = ok!(self.output(operator, 0));
-        let shuffled = ok!(self.reader.i8_field(options, slot::FULLY_CONNECTED_FORMAT)) != 0; // a layout of weights that no kernel here knows
+        // Shuffled weights, a layout that no kernel here knows.
+        let shuffled = ok!(self.reader.i8_field(options, slot::FULLY_CONNECTED_FORMAT)) != 0;
         ok!(operator.must(!shuffled, Kind::OptionValue));
         ok!(operator.must(filter.rank == 2 && y.rank >= 2 && y.rank <= 4, Kind::OperandShape));
         let (channels, depth) = (filter.dim(0), filter.dim(1));
-        let fits =
-            y.dim(y.rank - 1) == channels && y.elements as u64 * depth as u64 == x.elements as u64 * channels as u64; // both: batches * depth * channels
+        // Batches * depth of the input, without a division: both sides times the channels.
+        let flattened = y.elements as u64 * depth as u64 == x.elements as u64 * channels as u64;
+        let fits = flattened && y.dim(y.rank - 1) == channels;
         ok!(operator.must(fits, Kind::OperandShape));
         if self.everywhere && y.rank > 2 && y.dim(1) > channels {
             return Err(Kind::UpstreamOnly.at(operator.at)); // 2020: takes dimension 1 for the channels

@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 #![allow(clippy::indexing_slicing, reason = "of what was written a moment before")]
 
+pub mod changes;
+
 /// What a field of a table holds.
 #[derive(Clone)]
 pub enum Value {
@@ -19,7 +21,8 @@ pub enum Value {
     Tables(Vec<Table>),
 }
 
-/// A flatbuffer table: the byte offset of each field's entry in the field list, as in schema_generated.h, and its value.
+/// A flatbuffer table: the byte offset of each field's entry in the field list, as in schema_generated.h, and its
+/// value.
 #[derive(Clone, Default)]
 pub struct Table(pub Vec<(usize, Value)>);
 
