@@ -203,6 +203,11 @@ def _reason(log: str) -> str:
 def _next_step(log: str) -> str:
     if "--offline" in log or "no matching package" in log or "failed to download" in log:
         return "the crates are not on this machine yet: `python -m deployments.firmware_tools` with network access"
+    if "evaluation panicked" in log:
+        return (
+            "the checks are those of firmware/tflm/src/model.rs; what only upstream's TFLM runs safely takes TFLM_DIR "
+            "(`f2f firmware sources`), anything else another conversion"
+        )
     return "the words above are the compiler's; after a change in firmware/ see firmware/README.md"
 
 

@@ -176,7 +176,7 @@ def test_address_sanitizer_finds_nothing_and_is_there(
     """
     environ = sanitized()
     where = ["--locked", "--target", host_triple()]
-    suites = ["--test", "interpreter", "--test", "mutations", "--test", "whole"]
+    suites = ["--test", "interpreter", "--test", "mutations", "--test", "whole", "--", "--show-output"]
     log = cargo(["test", *where, "-p", "tflm", "-p", "model", *suites], target_dir="asan", environ=environ)
     add_up(log, record_property, 18)
     control = ["--test", "mutations", "--", "--ignored", "--exact", "a_write_beyond_the_arena_is_seen", "--nocapture"]
@@ -185,22 +185,28 @@ def test_address_sanitizer_finds_nothing_and_is_there(
     assert "nobody saw it" not in log
 
 
-def nightly() -> str:
-    """The rustup toolchain that has Miri: the pinned nightly, or one of the same day under another name."""
+def miri() -> dict[str, str]:
+    """The toolchain that has Miri, the pinned nightly or one of the same day under another name, and Miri's library.
+
+    That is the standard library, compiled for Miri from rust-src. The place where cargo-miri would put it is
+    everybody's: another nightly that does the same at the same time takes it away.
+    """
     how = " ".join(NIGHTLY.install)
     if not shutil.which("rustup"):
         pytest.skip(f"rustup is not on PATH; then `{how}`")
     # A nightly of one day is built from the commits of the day before.
     day = date.fromisoformat(NIGHTLY.channel.removeprefix("nightly-")) - timedelta(days=1)
     for channel in (NIGHTLY.channel, "nightly"):
-        line = ["rustc", "--version"]
-        environ = environment("miri", rust_environment(channel))
-        answer = subprocess.run(line, env=environ, capture_output=True, text=True, check=False)
-        miri = subprocess.run(["cargo", "miri", "--version"], env=environ, capture_output=True, text=True, check=False)
-        if answer.returncode == 0 and f" {day})" in answer.stdout and miri.returncode == 0:
-            setup = subprocess.run(["cargo", "miri", "setup"], env=environ, capture_output=True, text=True, check=False)
-            if setup.returncode == 0:
-                return channel
+        environ = rust_environment(channel) | {"MIRI_SYSROOT": str(TARGETS / "miri" / "sysroot")}
+
+        def answer(*line: str, environ: dict[str, str] = environ) -> str | None:
+            told = environment("miri", environ)
+            done = subprocess.run(line, env=told, capture_output=True, text=True, check=False)
+            return done.stdout if done.returncode == 0 else None
+
+        if f" {day})" in (answer("rustc", "--version") or "") and answer("cargo", "miri", "--version") is not None:
+            if answer("cargo", "miri", "setup") is not None:
+                return environ
             pytest.skip(f"Miri has no standard library: `cargo +{channel} miri setup` with network access makes it")
     pytest.skip(f"Rust {NIGHTLY.channel} with Miri is not installed: {how}")
 
@@ -211,9 +217,6 @@ def test_miri_finds_nothing(cargo: Cargo, record_property: Callable[[str, object
     Of the safe code only short suites: the checker of models would take Miri ten minutes.
     """
     safe = ["--test", "model_example", "--test", "input", "--test", "verdict"]
-    log = cargo(
-        ["miri", "test", "--locked", "-p", "tflm", "-p", "detector", "--lib", *safe],
-        target_dir="miri",
-        environ=rust_environment(nightly()),
-    )
+    line = ["miri", "test", "--locked", "-p", "tflm", "-p", "detector", "--lib", *safe]
+    log = cargo(line, target_dir="miri", environ=miri())
     add_up(log, record_property, 30)

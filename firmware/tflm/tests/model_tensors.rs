@@ -85,6 +85,8 @@ fn quantization_that_makes_no_sense() {
         assert_eq!(net(|net| net.tensors[1].dimension = dimension), Err(Kind::QuantizedDimension));
         assert_eq!(net(|net| net.tensors[0].dimension = dimension), Err(Kind::QuantizedDimension));
     }
+    assert_eq!(net(|net| net.tensors[2].dimension = 3), Ok(()), "of a bias nobody reads it");
+    assert_eq!(net(|net| net.tensors[2].dimension = -1), Err(Kind::QuantizedDimension));
     for scale in [0.0, -0.0, -1.0, f32::INFINITY, f32::NAN, -f32::NAN] {
         assert_eq!(net(|net| net.tensors[1].scales[2] = scale), Err(Kind::Scale), "{scale}");
         assert_eq!(net(|net| net.tensors[0].scales[0] = scale), Err(Kind::Scale), "{scale}");
