@@ -7,7 +7,7 @@ each other's peers; every frame is compared with TFLM on this machine and TFLite
     eval "$(f2f firmware sources)"
     python benchmarks/firmware_engines.py MODEL.tflite [--frames DIR] [--count 32] [--json]
 
-Half an hour with all three engines on 2 busy cores the first time, most of it compiling upstream's kernels for each board.
+Half an hour with all three engines on 2 busy cores the first time, most of it compiling upstream's kernels a board.
 `--count 1000 --boards mps2-an386` is the long proof. A run's table is in firmware_engines.md.
 """
 

@@ -23,6 +23,6 @@ def logged(logger: logging.Logger, what: str, *, every_seconds: float = 5.0) -> 
             return
         last = now
         rate = done / max(now - started, 1e-6)
-        logger.info("%s: %d of %d %s (%.0f %s/s)", what, done, total, unit, rate, unit)
+        logger.info("%s: %d of %d %s (%.3g %s/s)", what, done, total, unit, rate, unit)
 
     return show

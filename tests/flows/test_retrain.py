@@ -15,7 +15,9 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from deployments.cli import cli
 from flows.parameters import RetrainParameters, SweepParameters
+from tasks.candidates import newest_passed
 from tasks.errors import PipelineError
+from tasks.firmware import NotEmulated, Unproven
 from tasks.firmware_records import FirmwareImage
 from tasks.flatbuffer import audit
 from tasks.lineage import Candidate, DatasetVersion, Int8Model, Report, TrainedModel, ValidationOutcome, Verdict
@@ -50,7 +52,6 @@ SMALL = {
     },
     "firmware": {"golden_frames": 12, "golden_frames_others": 6},
 }
-WITHOUT_FIRMWARE = {"boards": []}  # where a test is about something else
 
 
 def small(**groups: dict[str, object]) -> RetrainParameters:
@@ -159,6 +160,15 @@ def test_frames_become_a_judged_int8_model_and_a_rerun_does_nothing_twice(indexe
         elf = (tmp_path / "out" / "firmware" / image.board / "firmware.elf").read_bytes()
         assert hashlib.sha256(elf).hexdigest() == image.files["firmware.elf"]
 
+    # An image over its budget fails the run by name. What was made stays, as does the candidate that passed before.
+    tight = {"boards": ["mps2-an386"], "limits": {"mps2-an386": {"flash_bytes": 100_000}}}
+    refused = retrain(small(firmware=tight), return_state=True)
+    assert refused.is_failed()
+    with pytest.raises(Unproven, match=r"mps2-an386: .*flash budget of 100,000 B.*model weights"):
+        refused.result()
+    passed = newest_passed(indexed)
+    assert passed == candidate
+
     # A sweep over the same architecture finds the models and judges them on the validation split.
     from flows.sweep import sweep
 
@@ -174,6 +184,16 @@ def test_frames_become_a_judged_int8_model_and_a_rerun_does_nothing_twice(indexe
     }
     (page,) = indexed.list("models/sweeps/")
     assert point.name.encode() in indexed.get(page.key)
+
+
+def test_a_board_that_nothing_emulates_is_refused_before_anything_is_trained(indexed: Store) -> None:
+    from flows.retrain import retrain
+
+    state = retrain(small(firmware={"boards": ["xiao-esp32s3"]}), return_state=True)
+    assert state.is_failed()
+    with pytest.raises(NotEmulated, match="xiao-esp32s3: nothing emulates this board"):
+        state.result()
+    assert not list(indexed.list("datasets/"))
 
 
 def test_a_data_set_that_is_too_small_ends_the_flow_as_failed_by_name(indexed: Store) -> None:
