@@ -160,7 +160,8 @@ impl Graph<'_> {
         let dimension = tensor.quantized_dimension;
         let exists = dimension >= 0 && ((dimension as usize) < tensor.rank || (tensor.rank == 0 && dimension == 0));
         // Converters of 2019 gave a bias the dimension of its weights. No kernel reads that of a bias.
-        if !exists && !(tensor.is(Element::I32) && dimension >= 0) {
+        let of_its_weights = tensor.is(Element::I32) && dimension >= 0;
+        if !exists && !of_its_weights {
             return Err(Kind::QuantizedDimension.at(tensor.at));
         }
         if exists && scales.count > 1 && scales.count != tensor.dim(dimension as usize) as usize {
