@@ -36,6 +36,16 @@ class RetrainParameters(Parameters):
     firmware: FirmwareParameters = Field(FirmwareParameters(), description="Images of a model that passed.")
 
     @model_validator(mode="after")
+    def _a_person_can_leave(self) -> Self:
+        margin, threshold = self.firmware.hysteresis.margin, self.evaluate.threshold
+        if margin >= threshold:
+            raise ValueError(
+                f"firmware.hysteresis.margin {margin} reaches evaluate.threshold {threshold}: no score would be low "
+                "enough to speak against a person"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _judged_on_test(self) -> Self:
         if self.evaluate.split != "test":
             raise ValueError("a verdict is given on the test split only: leave evaluate.split at test")

@@ -117,3 +117,26 @@ def this_bucket(where: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) 
     yield store
     settings.cache_clear()
     open_store.cache_clear()
+
+
+def missing_firmware_tool() -> str:
+    """Which part of the firmware's tool chain is not on this machine, in a sentence; "" where all of it is."""
+    from tasks.boards import BOARDS
+    from tasks.cargo_build import check_tools
+    from tasks.toolchain import MissingTool, find_qemu
+
+    try:
+        for board in BOARDS.values():
+            if board.emulated:
+                check_tools(board)
+        find_qemu()
+    except MissingTool as missing:
+        return f"needs the firmware tool chain: {missing.message} (`make firmware-tools` installs it)"
+    return ""
+
+
+@pytest.fixture(scope="session")
+def arm_tools() -> None:
+    """Rust, Arm's GCC and QEMU; tests that need them are skipped where one is missing, with its name."""
+    if missing := missing_firmware_tool():
+        pytest.skip(missing)

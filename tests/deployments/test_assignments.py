@@ -57,3 +57,12 @@ def test_the_command_lists_its_parameters(name: str) -> None:
     result = CliRunner().invoke(cli, [name, "--parameters"])
     assert result.exit_code == 0
     assert "train.fine_tune_layers=60" in result.stdout
+
+
+def test_a_margin_that_no_score_can_fall_below_is_refused_before_anything_is_trained() -> None:
+    from flows.parameters import RetrainParameters
+
+    with pytest.raises(BadParameter, match="no score would be low enough"):
+        parse(RetrainParameters, ["firmware.hysteresis.margin=0.5"])
+    with pytest.raises(BadParameter, match="named twice"):
+        parse(RetrainParameters, ['boards=["mps2-an386", "mps2-an386"]'])

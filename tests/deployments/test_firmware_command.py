@@ -14,7 +14,6 @@ from PIL import Image
 from deployments.cli import cli
 from tasks.boards import BOARDS
 from tasks.errors import PipelineError
-from tests.firmware.conftest import arm_tools, example  # noqa: F401 - fixtures
 from tests.firmware.example_model import PATH
 
 
@@ -24,7 +23,7 @@ def f2f(*words: str | Path) -> Result:
 
 
 @pytest.fixture
-def built(arm_tools: None, tmp_path: Path) -> Path:  # noqa: F811
+def built(arm_tools: None, tmp_path: Path) -> Path:
     """A folder with an image of the example model."""
     folder = tmp_path / "image"
     result = f2f("build", PATH, "--out", folder, "--json")
@@ -70,7 +69,7 @@ def test_an_image_that_is_refused_leaves_the_previous_one_as_it_was(built: Path,
     assert contents(built) == before
 
 
-def test_a_folder_with_something_else_is_not_touched(arm_tools: None, tmp_path: Path) -> None:  # noqa: F811
+def test_a_folder_with_something_else_is_not_touched(arm_tools: None, tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     with pytest.raises(PipelineError, match="holds something else"):
         f2f("build", PATH, "--out", tmp_path)
@@ -89,7 +88,7 @@ def test_report_says_where_the_bytes_go(built: Path, tmp_path: Path) -> None:
         f2f("report", tmp_path)
 
 
-def test_run_gives_bytes_and_figures_of_every_frame_of_a_folder(arm_tools: None, tmp_path: Path) -> None:  # noqa: F811
+def test_run_gives_bytes_and_figures_of_every_frame_of_a_folder(arm_tools: None, tmp_path: Path) -> None:
     for number in range(3):
         Image.new("L", (160, 120), 80 * number).save(tmp_path / f"{number}.png")
     (tmp_path / "note.jpg").write_text("no picture")
@@ -105,7 +104,7 @@ def test_run_gives_bytes_and_figures_of_every_frame_of_a_folder(arm_tools: None,
     assert [refused["file"] for refused in found["refused"]] == ["note.jpg"]
 
 
-def test_run_over_the_limit_of_instructions_says_how_long_it_takes(arm_tools: None) -> None:  # noqa: F811
+def test_run_over_the_limit_of_instructions_says_how_long_it_takes(arm_tools: None) -> None:
     result = f2f("run", PATH, "--max-instructions", "1000", "--count", "5")
     assert result.exit_code == 3
     assert "more than the 1,000" in result.output

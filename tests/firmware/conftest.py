@@ -1,28 +1,17 @@
-"""Fixtures of the firmware's tests: the tool chain, skipped by name where it is not, and the example model's images."""
+"""Fixtures of the firmware's tests: the example model and its images."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tasks.boards import find_board
-from tasks.cargo_build import Engine, check_tools
+from tasks.cargo_build import Engine
 from tasks.firmware_image import Image, Wanted, build_image
-from tasks.toolchain import MissingTool, find_qemu
 from tests.firmware.example_model import PATH
 
 EMULATED = ("mps2-an386", "mps2-an500", "mps3-an547")
-
-
-@pytest.fixture(scope="session")
-def arm_tools() -> None:
-    """Rust, Arm's GCC and QEMU; tests that need them are skipped where one is missing, with its name."""
-    try:
-        for board in EMULATED:
-            check_tools(find_board(board))
-        find_qemu()
-    except MissingTool as missing:
-        pytest.skip(f"needs the firmware tool chain: {missing.message} (`make firmware-tools` installs it)")
 
 
 @pytest.fixture(scope="session")
@@ -44,14 +33,15 @@ def image_of(arm_tools: None, example: bytes) -> Callable[[str], Image]:
     return of
 
 
-def processes(name: str) -> list[str]:
-    """Command lines of the running processes that have `name` in their first word."""
+def children(name: str) -> list[str]:
+    """Command lines of this process's children that have `name` in their first word."""
     lines = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
         except OSError:
             continue
-        if name in words[0]:
+        if name in words[0] and int(parent) == os.getpid():
             lines.append(" ".join(words))
     return lines

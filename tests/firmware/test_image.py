@@ -23,7 +23,7 @@ from tasks.golden import synthetic_golden
 from tasks.parameters import BoardLimits, HysteresisParameters
 from tasks.settings import PROJECT
 from tasks.toolchain import FIRMWARE
-from tests.firmware.conftest import EMULATED, processes
+from tests.firmware.conftest import EMULATED, children
 
 GOLDEN = synthetic_golden(8)
 ImageOf = Callable[[str], Image]
@@ -167,7 +167,7 @@ def test_an_emulator_that_says_nothing_is_ended(image_of: ImageOf) -> None:
     image = image_of("mps2-an386")
     with pytest.raises(EmulatorHung, match="last words"):
         run_frames(image.wanted.board, image.built.elf, GOLDEN.pixels, silence_limit=0.0)
-    assert not processes("qemu-system-arm")
+    assert not children("qemu-system-arm")
 
 
 def test_an_image_that_is_none_is_a_named_failure(arm_tools: None) -> None:

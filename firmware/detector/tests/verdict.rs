@@ -170,7 +170,9 @@ proptest! {
 
     #[test]
     fn every_answer_follows_from_the_frames_before_it(
-        frames in prop::collection::vec((prop_oneof![4 => 0_u64..200, 1 => 0_u64..3000], any::<i8>(), any::<i8>()), 0..60),
+        frames in prop::collection::vec(
+            (prop_oneof![4 => 0_u64..200, 1 => 0_u64..3000], any::<i8>(), any::<i8>()), 0..60,
+        ),
         thresholds in (-60_i32..60, -60_i32..60), enter_frames in 1_u16..5, leave_frames in 1_u16..5,
         stale_after_ms in 1_u32..2000, two in any::<bool>(), signed in any::<bool>(),
     ) {

@@ -65,7 +65,8 @@ use tflm_sys::{Op, SLOT_BYTES};
 ///
 /// ```compile_fail,E0080
 /// # include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/example/network.rs"));
-/// network!(Room, input: [i8; 768], scale: 1.0, ops: [ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D, LOGISTIC], slots: 4);
+/// network!(Room, input: [i8; 768], scale: 1.0,
+///     ops: [ADD, AVERAGE_POOL_2D, CONV_2D, DEPTHWISE_CONV_2D, LOGISTIC], slots: 4);
 /// # static STORAGE: tflm::Storage<Room> = tflm::Storage::new();
 /// # fn main() {
 /// let made = tflm::Interpreter::<Room>::new(&STORAGE, &mut []);

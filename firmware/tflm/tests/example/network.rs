@@ -9,7 +9,8 @@ macro_rules! network {
     ($name:ident, input: $input:ty, scale: $scale:expr, ops: [$($op:ident),*], slots: $slots:expr) => {
         network!($name, input: $input, scale: $scale, ops: [$($op),*], slots: $slots, skip: 0);
     };
-    ($name:ident, input: $input:ty, scale: $scale:expr, ops: [$($op:ident),*], slots: $slots:expr, skip: $skip:expr) => {
+    ($name:ident, input: $input:ty, scale: $scale:expr, ops: [$($op:ident),*],
+     slots: $slots:expr, skip: $skip:expr) => {
         struct $name;
 
         impl tflm::Network for $name {
@@ -33,7 +34,8 @@ macro_rules! network {
             type Output = [i8; 1];
             type Slots = [tflm::SlotMemory; $slots];
             const INPUT: tflm::TensorFacts = tflm::TensorFacts::new(tflm::Element::I8, &[1, 24, 32, 1], $scale, -128);
-            const OUTPUT: tflm::TensorFacts = tflm::TensorFacts::new(tflm::Element::I8, &[1, 1, 1, 1], 1.0 / 256.0, -128);
+            const OUTPUT: tflm::TensorFacts =
+                tflm::TensorFacts::new(tflm::Element::I8, &[1, 1, 1, 1], 1.0 / 256.0, -128);
         }
     };
 }
