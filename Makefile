@@ -36,5 +36,5 @@ status: setup ## Show what runs and where
 
 clean: ## Stop the stack, remove .venv and caches; frames, models and reports in .f2f stay
 	@if [ -x .venv/bin/f2f ]; then .venv/bin/f2f down; fi
-	rm -rf .venv .f2f/uv .f2f/cache .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .f2f/uv .f2f/cache .f2f/firmware/target .mypy_cache .ruff_cache .pytest_cache
 	@echo "kept: .f2f (bucket and Prefect database of the local stack); delete it by hand to lose them"

@@ -320,10 +320,9 @@ class Candidate(Record):
     @classmethod
     def digest_for(cls, **identity: object) -> str:
         """As for every record. Without firmware it is the digest that candidates had before there was any."""
-        if not identity.get("firmware"):
-            plain = {name: value for name, value in identity.items() if name != "firmware"}
-            return digest_of({"record": cls.__name__, **plain})
-        return super().digest_for(**identity)
+        if identity.get("firmware"):
+            return super().digest_for(**identity)
+        return digest_of({"record": cls.__name__, **{k: v for k, v in identity.items() if k != "firmware"}})
 
     @property
     def key(self) -> str:

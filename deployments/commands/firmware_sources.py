@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from deployments.firmware_sources import ESP, UPSTREAM, ensure, environment, sources_folder
+from deployments.firmware_sources import ensure, environment, sources_folder
+from deployments.source_pins import ESP, UPSTREAM
 from tasks.settings import settings
 
 

@@ -24,10 +24,7 @@ from click.testing import CliRunner
 
 from deployments.commands import firmware_sources as firmware_sources_command
 from deployments.firmware_sources import (
-    ESP,
     STAMP,
-    UPSTREAM,
-    Source,
     SourceChanged,
     SourceRefused,
     SourceUnreachable,
@@ -36,6 +33,7 @@ from deployments.firmware_sources import (
     listing,
     sources_folder,
 )
+from deployments.source_pins import ESP, UPSTREAM, Source
 from tasks.settings import PROJECT, settings
 from tests.conftest import free_port
 
@@ -272,6 +270,7 @@ def test_an_ended_download_leaves_no_half_tree_and_the_next_run_finishes(
 ) -> None:
     code = (
         "import sys; from pathlib import Path; from deployments.firmware_sources import *;"
+        "from deployments.source_pins import Source;"
         "ensure([Source(*sys.argv[1:4], int(sys.argv[4]))], Path(sys.argv[5]), print, base_url=sys.argv[6])"
     )
     with github(archive(), pause=threading.Event()) as (url, asked):
