@@ -43,7 +43,7 @@ from tasks.parameters import BoardLimits, FirmwareParameters
 from tasks.progress import Progress, silent
 from tasks.store import Store
 from tasks.thumbnails import load_scores
-from tasks.toolchain import FIRMWARE, find_qemu, toolchain_versions
+from tasks.toolchain import FIRMWARE, MissingTool, find_qemu, toolchain_versions
 
 logger = logging.getLogger("f2f.firmware")
 
@@ -88,8 +88,14 @@ def check_firmware(parameters: FirmwareParameters) -> None:
                 f"{board.name}: nothing emulates this board, so its image cannot be verified by a flow",
                 next_step=f"choose of {emulated}, and build it with `f2f firmware build --board {board.name}`",
             )
-        check_tools(board)
-        find_qemu()
+        try:
+            check_tools(board)
+            find_qemu()
+        except MissingTool as missing:
+            raise MissingTool(
+                f"firmware for {board.name} cannot be built and verified here: {missing.message}",
+                next_step=f"{missing.next_step}; or leave the firmware out: firmware.boards=[]",
+            ) from missing
 
 
 def build_firmware(

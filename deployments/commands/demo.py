@@ -5,17 +5,19 @@ import sys
 import click
 
 from deployments.commands.demo_frames import DEFAULT_COUNT
+from tasks.parameters import FirmwareParameters
 from tasks.settings import settings
+from tasks.toolchain import MissingTool
 
 
 @click.command()
 @click.option("--count", default=DEFAULT_COUNT, show_default=True, help="Frames to compose.")
 @click.pass_context
 def command(ctx: click.Context, count: int) -> None:
-    """Start the local stack, compose demo frames, import them, retrain, judge.
+    """Start the local stack, compose demo frames, import them, retrain, judge, build and prove the firmware.
 
     It proves the pipeline, not the accuracy: the frames are composed from photographs that Python packages ship. A
-    second run finds everything done and only says so.
+    second run finds everything done and only says so. Without the firmware's tool chain it ends with the verdict.
 
     Exit codes as of `f2f retrain`: 0 passed, 3 rejected, 1 failed.
     """
@@ -35,6 +37,7 @@ def command(ctx: click.Context, count: int) -> None:
     ctx.invoke(import_frames.command, folder=folder, device="demo", manifest=folder / "manifest.csv")
     click.echo("\n== retrain", err=True)
     parameters = RetrainParameters(
+        firmware=_firmware(),
         dataset=DatasetParameters(devices=demo_frames.DEVICES),
         train=TrainParameters(
             alpha=0.35,
@@ -52,3 +55,15 @@ def command(ctx: click.Context, count: int) -> None:
         ),
     )
     sys.exit(run_retrain(parameters))
+
+
+def _firmware() -> FirmwareParameters:
+    """All emulated boards; none, and a line that says why, where their firmware cannot be built here."""
+    from tasks.firmware import check_firmware
+
+    try:
+        check_firmware(FirmwareParameters())
+    except MissingTool as missing:
+        click.echo(f"WARNING: no firmware in this demo: {missing}", err=True)
+        return FirmwareParameters(boards=())
+    return FirmwareParameters()

@@ -137,3 +137,21 @@ def test_an_arena_that_is_no_multiple_of_sixteen_is_wrong_usage() -> None:
     result = CliRunner().invoke(cli, ["firmware", "build", str(PATH), "--arena", "1000"])
     assert result.exit_code == 2
     assert "multiple of 16" in result.output
+
+
+def test_without_the_tool_chain_the_demo_goes_on_without_firmware_and_a_retrain_says_how(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    from deployments.commands.demo import _firmware
+    from tasks.firmware import check_firmware
+    from tasks.parameters import FirmwareParameters
+    from tasks.toolchain import MissingTool
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CARGO_HOME", str(tmp_path))
+    assert _firmware().boards == ()
+    assert "WARNING: no firmware in this demo" in capsys.readouterr().err
+    with pytest.raises(MissingTool) as error:
+        check_firmware(FirmwareParameters())
+    assert "firmware.boards=[]" in error.value.next_step
+    check_firmware(FirmwareParameters(boards=()))
