@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import socket
 import tempfile
 import uuid
@@ -23,6 +24,9 @@ os.environ.update(F2F_DATA_DIR=f"{_scratch.name}/f2f", PREFECT_HOME=f"{_scratch.
 _builds = Path(_kept) if _kept else Path(__file__).resolve().parent.parent / ".f2f"
 os.environ["F2F_FIRMWARE_TARGET_DIR"] = str(_builds / "firmware" / "target")
 os.environ.update(AWS_EC2_METADATA_DISABLED="true", AWS_SHARED_CREDENTIALS_FILE=f"{_scratch.name}/no-credentials")
+
+# A shell that starts this suite in the background lets it ignore Ctrl-C, and so would every program that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from tasks.settings import PROJECT, Settings, settings  # noqa: E402
 from tasks.store import Store, open_store  # noqa: E402
