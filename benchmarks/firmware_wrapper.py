@@ -1,8 +1,8 @@
 """What the safe Rust wrapper costs over bare TFLM: instructions an inference, and RAM, on the emulated Cortex-M4F.
 
 The peer is benchmarks/bare_tflm: MicroInterpreter and MicroMutableOpResolver called from C++, linked against the same
-compiled library, with the same arena, run in the same emulator on the same input bytes. The library's log is our shim's,
-so the peer has its error text and way out as well; `ram_shim` counts them to the wrapper, whose cost they are.
+compiled library, with the same arena, run in the same emulator on the same input bytes. The library's log is the
+shim's, so the peer has its error text and way out as well; `ram_shim` counts them to the wrapper, whose cost they are.
 
     python benchmarks/firmware_wrapper.py MODEL.tflite [--json]      # one minute; needs `make firmware-tools`
 """
