@@ -7,10 +7,11 @@ from prefect.artifacts import create_link_artifact, create_markdown_artifact, cr
 from flows.stages import stage
 from tasks.candidates import FinishedRun, find_candidate
 from tasks.firmware_figures import firmware_table
-from tasks.lineage import Candidate, SweepPoint, ValidationOutcome
+from tasks.lineage import Candidate, ValidationOutcome
 from tasks.report import markdown_summary, public_url, store_report
 from tasks.report_figures import outcome
 from tasks.store import open_store
+from tasks.sweep_point import SweepPoint
 
 
 @stage

@@ -10,9 +10,10 @@ from expectations.checkpoint import require_valid
 from flows import stages
 from flows.parameters import SweepParameters
 from flows.publish import publish_sweep, show_validation
-from tasks.lineage import DatasetVersion, SweepPoint
+from tasks.lineage import DatasetVersion
 from tasks.parameters import TrainParameters
 from tasks.settings import settings
+from tasks.sweep_point import SweepPoint
 
 
 @flow(name="sweep", log_prints=False, persist_result=False)

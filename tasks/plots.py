@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.lineage import EpochFigures, SweepPoint
+from tasks.lineage import EpochFigures
 from tasks.metrics import roc_points
+from tasks.sweep_point import SweepPoint
 
 # Stand-in colours: any that no colour map yields.
 INK, MUTED, GRID, FP32, INT8, BAD = "#010203", "#020304", "#030405", "#040506", "#050607", "#060708"

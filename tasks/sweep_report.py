@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from tasks import report_figures as figures
-from tasks.lineage import Split, SweepPoint, digest_of
+from tasks.lineage import Split, digest_of
 from tasks.report import environment, public_url
 from tasks.store import Store
+from tasks.sweep_point import SweepPoint
 
 
 def pareto_front(points: Sequence[SweepPoint]) -> tuple[SweepPoint, ...]:

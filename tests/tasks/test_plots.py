@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.lineage import SweepPoint
 from tasks.plots import pareto, roc, score_distribution, staircase, training_curves
+from tasks.sweep_point import SweepPoint
 from tests.tasks.page_checks import Page
 from tests.tasks.test_sweep_report import point
 

@@ -7,8 +7,9 @@ import itertools
 
 import pytest
 
-from tasks.lineage import SweepPoint, digest_of
+from tasks.lineage import digest_of
 from tasks.store import Store
+from tasks.sweep_point import SweepPoint
 from tasks.sweep_report import pareto_front, render_sweep, store_sweep, sweep_table
 from tests.tasks.page_checks import checked_page
 
