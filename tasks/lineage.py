@@ -5,12 +5,10 @@ A record's `digest` is the SHA-256 of the fields named in `IDENTITY`, in canonic
 work; outputs are named by the SHA-256 of their bytes. Only the standard library and pydantic are imported here.
 """
 
-import hashlib
-import json
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict
 
 from tasks.parameters import (
     DatasetParameters,
@@ -20,46 +18,12 @@ from tasks.parameters import (
     TrainParameters,
     ValidationParameters,
 )
+from tasks.record import Record, Sha256, digest_of
 
 Label = Literal["no_person", "person"]
 Split = Literal["train", "val", "test"]
 CLASSES: tuple[Label, Label] = ("no_person", "person")  # position is the class id; person is the positive class
 SPLITS: tuple[Split, Split, Split] = ("train", "val", "test")
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-
-
-def digest_of(value: object) -> str:
-    """SHA-256 (hex) of `value` as canonical JSON: sorted keys, no spaces, UTF-8."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-class Record(BaseModel):
-    """Base of all records. `digest` is filled in on creation and checked on load: a changed identity is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    IDENTITY: ClassVar[tuple[str, ...]] = ()
-    digest: str = ""
-
-    @model_validator(mode="after")
-    def _digest_matches_identity(self) -> Self:
-        expected = type(self).digest_for(**{name: getattr(self, name) for name in self.IDENTITY})
-        if self.digest and self.digest != expected:
-            raise ValueError(
-                f"{type(self).__name__} says digest {self.digest[:12]} but its fields give {expected[:12]}: "
-                "the record was changed after it was written"
-            )
-        object.__setattr__(self, "digest", expected)
-        return self
-
-    @classmethod
-    def digest_for(cls, **identity: object) -> str:
-        """The digest that a record with these identity fields has, without making one."""
-        missing = set(cls.IDENTITY) ^ set(identity)
-        if missing:
-            raise TypeError(f"{cls.__name__}.digest_for takes exactly {cls.IDENTITY}, differs in {sorted(missing)}")
-        plain = {k: v.model_dump(mode="json") if isinstance(v, BaseModel) else v for k, v in identity.items()}
-        return digest_of({"record": cls.__name__, **plain})
 
 
 class Frame(Record):

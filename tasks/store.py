@@ -94,6 +94,14 @@ class Store:
             data = answer["Body"].read()
         return StoredObject(data, answer["ETag"], {k.lower(): v for k, v in answer.get("Metadata", {}).items()})
 
+    def get_range(self, key: str, start: int, stop: int) -> bytes:
+        """Bytes [start, stop) of an object, at least one of them there. Raises `ObjectMissing`."""
+        with self._errors(key):
+            answer = self.client.get_object(
+                Bucket=self.where.bucket, Key=self._prefix + key, Range=f"bytes={start}-{stop - 1}"
+            )
+            return bytes(answer["Body"].read())
+
     @contextlib.contextmanager
     def stream(self, key: str, *, chunk_bytes: int = 1 << 20) -> Iterator[ObjectStream]:
         """The object in chunks, for what need not fit into memory. Raises `ObjectMissing`."""
