@@ -181,3 +181,33 @@ class FirmwareParameters(Parameters):
         if len(set(boards)) != len(boards):
             raise ValueError("a board is named twice")
         return boards
+
+
+class ComparisonParameters(Parameters):
+    """A candidate against the model in the channel. Fractions: 0.01 is one point."""
+
+    max_behind_bound: float = Field(
+        0.010,
+        ge=0,
+        le=1,
+        description="A candidate that is not better than the model in the channel may be behind by at most this much: "
+        "one-sided 95 % upper bound of the accuracy difference on the same test frames.",
+    )
+    min_slice_accuracy: Fraction = Field(0.80, description="Smallest INT8 accuracy on the test frames of any device.")
+    min_slice_frames: int = Field(50, ge=1, description="Devices with fewer test frames have no floor.")
+    slice_floors: dict[str, Fraction] = Field(
+        default_factory=dict, description='Floors of single devices, e.g. {"hall-cam": 0.95}.'
+    )
+    workers: int = Field(0, ge=0, le=256, description="Processes that run the channel's model; 0: one per core.")
+    bootstrap_rounds: int = Field(10_000, ge=100, le=1_000_000, description="Resamples of sessions for the bound.")
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+
+
+class PromoteParameters(Parameters):
+    """Whether a passed candidate becomes a release and moves the channel."""
+
+    channel: str = Field(
+        "stable", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Channel that devices get their release from."
+    )
+    dry_run: bool = Field(True, description="Only compare and say what would happen; publish nothing.")
+    compare: ComparisonParameters = Field(ComparisonParameters(), description="What the candidate has to reach.")

@@ -31,6 +31,8 @@ class Settings(BaseSettings):
     public_base_url: str | None = Field(None, description="Under which the bucket's reports are served to people.")
     data_dir: Path = Field(PROJECT / ".f2f", description="Local data: stack, cache, checkpoints.")
     firmware_target_dir: Path | None = Field(None, description="Where firmware is compiled; none: in data_dir.")
+    signing_key_file: Path | None = Field(None, description="Private Ed25519 key (PEM) that signs releases.")
+    trusted_keys_file: Path | None = Field(None, description="Public keys (PEM) whose signatures count.")
     s3_port: int = Field(9103, description="Port of the local S3 server.")
     prefect_port: int = Field(4200, description="Port of the local Prefect server.")
     reports_port: int = Field(4280, description="Port on which the local stack serves reports.")
