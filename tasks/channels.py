@@ -37,6 +37,12 @@ def read(store: Store, name: str) -> tuple[Channel | None, str | None]:
     return Channel.model_validate_json(found.data), found.etag
 
 
+def names(store: Store) -> list[str]:
+    """The names of all channels."""
+    keys = (item.key.removeprefix("channels/").removesuffix(".json") for item in store.list("channels/"))
+    return [key for key in keys if "/" not in key]
+
+
 def move(
     store: Store,
     name: str,

@@ -114,6 +114,17 @@ def rollback(store: Store, number: int, reason: str, channel: str = "stable") ->
     raise _contended(channel)
 
 
+def release_before(store: Store, channel: str) -> int:
+    """The release that `channel` held before the one that it holds. Raises `RollbackRefused` where there is none."""
+    revisions = list(channels.history(store, channel))
+    earlier = [revision.release for revision in revisions if revision.release != revisions[-1].release]
+    if not earlier:
+        raise RollbackRefused(
+            f"channel {channel} never held another release", next_step="`f2f releases` lists what was ever published"
+        )
+    return earlier[-1]
+
+
 def find(store: Store, digest: str = "") -> Candidate:
     """The candidate whose digest begins with `digest`; without one the newest that passed. Raises `NotPromotable`."""
     if digest:

@@ -25,9 +25,11 @@ def brightness_model(
     sum_scale: float | None = None,
     scores: int = 1,
     last_op: int = s.BuiltinOperator.LOGISTIC,
+    middle: float = 128,
 ) -> bytes:
-    """The flatbuffer. `dtype`: int8 or float32. With `sum_scale` the logits are added to themselves; a scale near 0
-    it makes interpreters abort (TFLITE_CHECK on a multiplier above 1)."""
+    """The flatbuffer. `dtype`: int8 or float32. `middle`: the mean gray level that scores one half. With `sum_scale`
+    the logits are added to themselves; a scale near 0 makes interpreters abort (TFLITE_CHECK on a multiplier above 1).
+    """
     model = s.ModelT()
     model.version, model.description = 3, "brightness"
     model.buffers = [s.BufferT()]
@@ -59,9 +61,9 @@ def brightness_model(
     if quantised:
         weights = np.round(weights * slope / filter_scale * input_scale).clip(-127, 127).astype(np.int8)
         step = input_scale * filter_scale
-        bias = np.round(-signs * SLOPE * 128 / step).clip(-(2**31), 2**31 - 1).astype(np.int32)
+        bias = np.round(-signs * SLOPE * middle / step).clip(-(2**31), 2**31 - 1).astype(np.int32)
     else:
-        weights, bias = (weights * SLOPE / channels).astype(np.float32), (-signs * SLOPE * 128).astype(np.float32)
+        weights, bias = (weights * SLOPE / channels).astype(np.float32), (-signs * SLOPE * middle).astype(np.float32)
     picture = tensor("picture", [1, height, width, channels], dtype, input_scale, input_zero_point)
     pooled = tensor("pooled", [1, 1, 1, channels], dtype, input_scale, input_zero_point)
     filters = tensor("filter", [scores, 1, 1, channels], dtype, filter_scale, 0, weights)
