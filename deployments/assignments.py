@@ -2,10 +2,11 @@
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from tasks.errors import PipelineError
 
@@ -16,15 +17,15 @@ class BadParameter(PipelineError):
     """A parameter that does not exist, or a value outside its bounds."""
 
 
-def names(kind: type[BaseModel], prefix: str = "") -> dict[str, str]:
-    """Full dotted name -> description, of every parameter in `kind`."""
-    found: dict[str, str] = {}
+def fields(kind: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
+    """Full dotted name -> field, of every parameter in `kind`."""
+    found: dict[str, FieldInfo] = {}
     for name, field in kind.model_fields.items():
         inner = field.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
-            found |= names(inner, f"{prefix}{name}.")
+            found |= fields(inner, f"{prefix}{name}.")
         else:
-            found[prefix + name] = field.description or ""
+            found[prefix + name] = field
     return found
 
 
@@ -33,7 +34,7 @@ def parse(kind: type[M], assignments: Iterable[str], defaults: dict[str, Any] | 
 
     `defaults`: full dotted name -> value, applied before. Raises `BadParameter`.
     """
-    known = names(kind)
+    known = fields(kind)
     values: dict[str, Any] = dict(defaults or {})
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
@@ -41,7 +42,8 @@ def parse(kind: type[M], assignments: Iterable[str], defaults: dict[str, Any] | 
             raise BadParameter(
                 f"{assignment!r} is not NAME=VALUE", next_step="for example: f2f retrain alpha=0.35 head_epochs=3"
             )
-        values[_full_name(name.strip(), known)] = _value(text.strip())
+        full = _full_name(name.strip(), known)
+        values[full] = _value(text.strip(), known[full])
     tree: dict[str, Any] = {}
     for full, value in values.items():
         *groups, leaf = full.split(".")
@@ -58,7 +60,7 @@ def parse(kind: type[M], assignments: Iterable[str], defaults: dict[str, Any] | 
         ) from error
 
 
-def _full_name(name: str, known: dict[str, str]) -> str:
+def _full_name(name: str, known: Collection[str]) -> str:
     if name in known:
         return name
     fitting = [full for full in known if full.rsplit(".", 1)[-1] == name]
@@ -72,7 +74,9 @@ def _full_name(name: str, known: dict[str, str]) -> str:
     raise BadParameter(f"no parameter {name!r}", next_step=f"{meant}`--parameters` lists them all")
 
 
-def _value(text: str) -> Any:
+def _value(text: str, field: FieldInfo) -> Any:
+    if field.annotation is str and not text.startswith('"'):
+        return text  # a digest like 2881e67543 is no number
     try:
         return json.loads(text)
     except json.JSONDecodeError:

@@ -3,7 +3,7 @@
 import pytest
 from click.testing import CliRunner
 
-from deployments.assignments import BadParameter, described, names, parse
+from deployments.assignments import BadParameter, described, fields, parse
 from deployments.cli import cli
 from flows.parameters import RetrainParameters, SweepParameters
 
@@ -13,6 +13,12 @@ def test_short_and_full_names_set_the_same_parameter() -> None:
     assert short == parse(RetrainParameters, ["train.alpha=0.35", "train.weights=none"])
     assert short.train.alpha == 0.35
     assert short.train.weights == "none"
+
+
+@pytest.mark.parametrize("digits", ["2881e67543", "1234567890", "true", "null", "[1]", "0012"])
+def test_text_is_never_taken_for_a_number_or_a_list(digits: str) -> None:
+    assert parse(RetrainParameters, [f"weights={digits}"]).train.weights == digits
+    assert parse(RetrainParameters, [f'weights="{digits}"']).train.weights == digits
 
 
 def test_lists_are_json() -> None:
@@ -48,8 +54,8 @@ def test_a_sweep_never_looks_at_test_and_refuses_an_impossible_width_before_any_
 
 def test_every_parameter_has_a_description_for_the_form() -> None:
     for kind in (RetrainParameters, SweepParameters):
-        assert all(names(kind).values()), [name for name, text in names(kind).items() if not text]
-        assert all(name in described(kind) for name in names(kind))
+        assert not [name for name, field in fields(kind).items() if not field.description]
+        assert all(name in described(kind) for name in fields(kind))
 
 
 @pytest.mark.parametrize("name", ["retrain", "sweep"])
