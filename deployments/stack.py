@@ -1,4 +1,5 @@
-"""The local stack: S3 server, Prefect server with a worker, report server. All on 127.0.0.1, data in one folder.
+"""The local stack: S3 server, Prefect server with a worker, report server, upload gate, event bridge. All on 127.0.0.1,
+data in one folder.
 
 `up` brings up what does not run, `down` stops what `up` started, `status` looks. Each may be called at any time, after
 any crash or reboot. An S3 store or a Prefect server that the user names (F2F_ENDPOINT_URL, PREFECT_API_URL) is used
@@ -14,7 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from deployments import prefect_server, report_server, versitygw, versitygw_install
+from deployments import landing_parts, prefect_server, report_server, versitygw, versitygw_install
+from deployments.prefect_database import database
 from deployments.prefect_server import api_url, call
 from deployments.processes import (
     Part,
@@ -40,9 +42,17 @@ from deployments.stack_settings import (
 )
 from tasks.errors import PipelineError
 from tasks.settings import PROJECT, Settings, own_settings, settings
+from tasks.signing import make_keys, signing_key_file
 from tasks.store import Store, StoreError
 
-STOP_SECONDS = {"prefect-worker": 40.0, "report-server": 10.0, "prefect-server": 20.0, "s3": 20.0}  # in this order
+STOP_SECONDS = {  # in this order
+    "prefect-worker": 40.0,
+    "report-server": 10.0,
+    landing_parts.GATE: 10.0,
+    landing_parts.BRIDGE: 15.0,
+    "prefect-server": 20.0,
+    "s3": 20.0,
+}
 MARK = "F2F_STACK"  # in the environment of everything that the stack starts, flow runs included
 
 __all__ = ["PartStatus", "apply_stack_environment", "as_json", "down", "status", "up"]
@@ -78,11 +88,15 @@ def up(where: Settings | None = None, *, prefect: bool = True, say: Say = print,
         reached = reached_settings(own, folder)
         if local_s3:
             program = versitygw_install.install(folder, say)
+            if prefect:  # before the S3 server, which does not start while its webhook is down
+                _bring_up(landing_parts.bridge_part(reached, user_prefect_url() or api_url(own.prefect_port)), say)
             _bring_up(_s3_part(own, program), say)
         store = Store(reached)
         if local_s3:
             store.create_bucket()
         store.probe()
+        if make_keys(reached):
+            say(f"keys: made one that signs releases, {signing_key_file(reached)}; keep a copy of it")
         say(f"bucket: {reached.bucket} at {reached.endpoint_url}, conditional writes are honoured")
         external = user_prefect_url()
         url = external or api_url(own.prefect_port)
@@ -90,12 +104,18 @@ def up(where: Settings | None = None, *, prefect: bool = True, say: Say = print,
             raise PipelineError(
                 f"the Prefect server at {external} does not answer", next_step="start it, or unset PREFECT_API_URL"
             )
+        postgres = database() if prefect and not external else None
+        if postgres:
+            postgres.check()
         write_stack_file(reached, url if prefect or _recorded_alive(folder, "prefect-server") else None)
         _bring_up(_report_part(reached), say)
+        _bring_up(landing_parts.gate_part(reached), say)
         if prefect:
             environment = settings_environment(reached)
             if not external:
-                _bring_up(_marked(prefect_server.server_part(folder, own.prefect_port), folder), say)
+                _bring_up(_marked(prefect_server.server_part(folder, own.prefect_port, postgres), folder), say)
+                if postgres:
+                    say(f"prefect-server: keeps its records in PostgreSQL, {postgres.name}")
             prefect_server.deploy(folder, url, environment, project, say)
             if not external and not _recorded_alive(folder, "prefect-worker"):
                 prefect_server.close_lost_runs(url, _living_runs(folder), say)
@@ -144,9 +164,14 @@ def status(where: Settings | None = None) -> list[PartStatus]:
         found.append(_outside("prefect-server", external, lambda: call(external, "GET", "/health") is True))
     else:
         found.append(_look(prefect_server.server_part(folder, own.prefect_port)))
+        if postgres := database():
+            found.append(_outside("prefect-database", postgres.name, postgres.answers))
     environment = settings_environment(reached)
     found.append(_look(prefect_server.worker_part(folder, url, environment, PROJECT, local=not external)))
     found.append(_look(_report_part(reached)))
+    found.append(_look(landing_parts.gate_part(reached)))
+    if own.endpoint_url is None:
+        found.append(_look(landing_parts.bridge_part(reached, url)))
     return found
 
 
@@ -157,7 +182,8 @@ def _s3_part(own: Settings, program: Path, *, ensure: bool = True) -> Part:
     """`ensure` False: only to look at, nothing is created."""
     folder, port = own.data_dir, own.s3_port
     access_key, secret_key = credentials(folder) if ensure else ("", "")
-    line = versitygw.command(program, folder / "s3", port) if ensure else []
+    webhook = landing_parts.notices_url(folder)
+    line = versitygw.command(program, folder / "s3", port, webhook_url=webhook) if ensure else []
     return Part(
         name="s3",
         command=line,
@@ -210,7 +236,7 @@ def _bring_up(part: Part, say: Say) -> None:
 def _own_settings_at_last_ports() -> Settings:
     """What the user set, with the ports that the last `up` used."""
     now = settings()
-    ports = {name: getattr(now, name) for name in ("s3_port", "prefect_port", "reports_port")}
+    ports = {name: getattr(now, name) for name in type(now).model_fields if name.endswith("_port")}
     return own_settings().model_copy(update=ports)
 
 

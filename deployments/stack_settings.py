@@ -8,6 +8,7 @@ from pathlib import Path
 from dotenv import dotenv_values
 
 from deployments import prefect_server
+from deployments.prefect_database import database
 from tasks.errors import PipelineError
 from tasks.settings import PROJECT, Settings, settings, stack_file
 
@@ -27,6 +28,10 @@ def apply_stack_environment() -> None:
     if not user_prefect_url():
         local = dotenv_values(stack_file(where.data_dir)).get("PREFECT_API_URL")
         url = local if local and prefect_server.healthy(local) else None
+        postgres = None if url else database()  # of the server that Prefect starts for the run
+        if postgres:
+            postgres.check()
+            os.environ.setdefault("PREFECT_API_DATABASE_CONNECTION_URL", postgres.secret_url)
     if url:
         _applied.append(url)
     for name, value in prefect_server.client_environment(where.data_dir, url).items():

@@ -20,10 +20,11 @@ def binary() -> Path:
     return path
 
 
-def command(program: Path, folder: Path, port: int) -> list[str | Path]:
+def command(program: Path, folder: Path, port: int, *, webhook_url: str | None = None) -> list[str | Path]:
     """The server's command line, with its data below `folder` (absolute), which is created.
 
-    Object metadata lie in extended attributes, or in a folder of their own where the file system has none.
+    Object metadata lie in extended attributes, or in a folder of their own where the file system has none. To
+    `webhook_url` it posts a notice of every object; it does not start while nobody answers there.
     """
     folders = {name: folder / name for name in ("data", "versions", "sidecar")}
     # Once with a sidecar, always with it: the metadata of what is stored are there.
@@ -31,7 +32,8 @@ def command(program: Path, folder: Path, port: int) -> list[str | Path]:
     for name in ("data", "versions", *(("sidecar",) if sidecar else ())):
         folders[name].mkdir(parents=True, exist_ok=True)
     # --quiet: no line per request, which would be a gigabyte of log every few million frames. Errors are still logged.
-    line: list[str | Path] = [program, "--port", f"127.0.0.1:{port}", "--health", "/health", "--quiet", "posix"]
+    line: list[str | Path] = [program, "--port", f"127.0.0.1:{port}", "--health", "/health", "--quiet"]
+    line += [*(("--event-webhook-url", webhook_url) if webhook_url else ()), "posix"]
     line += ["--versioning-dir", folders["versions"]]
     return [*line, *(("--sidecar", folders["sidecar"]) if sidecar else ()), folders["data"]]
 
@@ -42,13 +44,19 @@ def environment(access_key: str, secret_key: str) -> dict[str, str]:
 
 
 def start(
-    folder: Path, *, port: int, access_key: str, secret_key: str, program: Path | None = None
+    folder: Path,
+    *,
+    port: int,
+    access_key: str,
+    secret_key: str,
+    program: Path | None = None,
+    webhook_url: str | None = None,
 ) -> "subprocess.Popen[bytes]":
     """Starts a server that ends with its parent's help (tests, benchmarks); `f2f up` starts detached ones."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "versitygw.log").open("ab") as log:
         return subprocess.Popen(
-            command(program or binary(), folder.absolute(), port),
+            command(program or binary(), folder.absolute(), port, webhook_url=webhook_url),
             env={**os.environ, **environment(access_key, secret_key)},
             stdout=log,
             stderr=log,

@@ -19,6 +19,7 @@ import pyarrow as pa
 
 from expectations.pixels import BlobPath, shards_from
 from expectations.suite import SUITE, load_suite, suite_digest
+from tasks.erased_blobs import Shards
 from tasks.errors import PipelineError
 from tasks.lineage import DatasetVersion, ExpectationOutcome, ValidationOutcome
 from tasks.parameters import ValidationParameters
@@ -70,7 +71,7 @@ def validate(
     values = {**parameters.model_dump(), "frames": sum(sum(split.values()) for split in version.counts.values())}
     with tempfile.TemporaryDirectory(prefix="f2f-validation-") as folder:
         site = Path(folder)
-        found = run_checkpoint(_as_frame(manifest), suite_file, values, store.blob_path, site, run=digest[:16])
+        found = run_checkpoint(_as_frame(manifest), suite_file, values, Shards(store).path, site, run=digest[:16])
         outcome = ValidationOutcome(
             dataset=version.digest,
             suite=suite,

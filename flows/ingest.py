@@ -1,8 +1,11 @@
 """New frames in the bucket -> frame index."""
 
+from datetime import UTC, datetime
+
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 
+from flows.events import tell_ingest
 from flows.parameters import IngestParameters
 from flows.stages import check_store, shown, stage
 from tasks import ingest as inbox
@@ -12,8 +15,11 @@ from tasks.store import open_store
 
 @stage
 def index_frames(parameters: IngestParameters) -> IngestSummary:
-    """Inbox -> frame index."""
-    return inbox.ingest(open_store(), parameters.splits, full=parameters.full, progress=shown("ingest"))
+    """Inbox -> frame index. Tells of it where there was something new."""
+    store, started = open_store(), datetime.now(UTC)
+    summary = inbox.ingest(store, parameters.splits, full=parameters.full, progress=shown("ingest"))
+    tell_ingest(store, summary, started)
+    return summary
 
 
 @flow(name="ingest", log_prints=False, persist_result=False)

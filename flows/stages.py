@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
+import httpx
 from prefect import Task, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.cache_policies import NO_CACHE
@@ -19,7 +20,6 @@ from prefect.states import State
 
 from tasks import dataset as datasets
 from tasks import gate
-from tasks.firmware_records import FirmwareImage
 from tasks.lineage import (
     DatasetVersion,
     Int8Model,
@@ -31,7 +31,6 @@ from tasks.lineage import (
 from tasks.parameters import (
     DatasetParameters,
     EvaluateParameters,
-    FirmwareParameters,
     GateLimits,
     QuantizeParameters,
     TrainParameters,
@@ -68,24 +67,36 @@ def stage(function: F) -> F:
 
 
 def shown(what: str) -> Progress:
-    """Progress as a bar on the run's page and as log lines, at most one every five seconds."""
+    """Progress as a bar on the run's page and as log lines, at most one every five seconds.
+
+    A Prefect server that is away costs the bar and a warning: nothing that can be shown is worth a failed training.
+    """
     logger = logging.getLogger("f2f.progress")
     artifact: UUID | None = None
     started = last = time.monotonic()
+    no_bar_until = started
 
     def show(done: int, total: int, unit: str) -> None:
-        nonlocal artifact, last
+        nonlocal last
         now = time.monotonic()
         if now - last < 5 and (done < total or artifact is None):
             return  # what is over in less than five seconds needs no bar
         last = now
-        percent = min(100.0, 100.0 * done / max(total, 1))
         logger.info("%s: %d of %d %s, %.0f s", what, done, total, unit, now - started)
-        if artifact is None:
-            created = create_progress_artifact(percent, description=f"{what} ({unit})")
-            artifact = created if isinstance(created, UUID) else None
-        else:
-            update_progress_artifact(artifact, percent, description=f"{what}: {done} of {total} {unit}")
+        if now >= no_bar_until:
+            draw(min(100.0, 100.0 * done / max(total, 1)), done, total, unit)
+
+    def draw(percent: float, done: int, total: int, unit: str) -> None:
+        nonlocal artifact, no_bar_until
+        try:
+            if artifact is None:
+                created = create_progress_artifact(percent, description=f"{what} ({unit})")
+                artifact = created if isinstance(created, UUID) else None
+            else:
+                update_progress_artifact(artifact, percent, description=f"{what}: {done} of {total} {unit}")
+        except httpx.HTTPError as error:
+            no_bar_until = time.monotonic() + 120  # each try takes its time
+            logger.warning("%s: no progress bar for now (%s)", what, str(error) or type(error).__name__)
 
     return show
 
@@ -97,17 +108,9 @@ def check_store() -> None:
 
 
 @stage
-def check_firmware(parameters: FirmwareParameters) -> None:
-    """Refuses boards and missing tools before hours go into a model whose firmware could not be built here."""
-    from tasks.firmware import check_firmware
-
-    check_firmware(parameters)
-
-
-@stage
-def build_dataset(parameters: DatasetParameters) -> DatasetVersion:
-    """Frame index -> data set version."""
-    return datasets.build_dataset(open_store(), parameters, progress=shown("data set"))
+def build_dataset(parameters: DatasetParameters, index_rows: int = 0) -> DatasetVersion:
+    """Frame index (its first `index_rows` rows; 0: all) -> data set version."""
+    return datasets.build_dataset(open_store(), parameters, index_rows=index_rows, progress=shown("data set"))
 
 
 @stage
@@ -158,15 +161,3 @@ def evaluate(int8: Int8Model, trained: TrainedModel, version: DatasetVersion, pa
 def judge(report: Report | None, int8: Int8Model, limits: GateLimits) -> Verdict:
     """Report and limits -> verdict. A model that the audit refused has no report and is rejected for that."""
     return gate.judge(report, int8, limits) if report else gate.judge_unclean(int8, limits)
-
-
-@stage
-def build_firmware(
-    int8: Int8Model, report: Report, version: DatasetVersion, board: str, parameters: FirmwareParameters
-) -> FirmwareImage:
-    """INT8 model that passed -> verified image of one board."""
-    from tasks.firmware import build_firmware
-
-    store = open_store()
-    test = datasets.open_split(store, version, "test")
-    return build_firmware(store, int8, report, test, board, parameters, progress=shown(f"golden frames on {board}"))

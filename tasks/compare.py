@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from tasks import degradation, interpreters, kernels, scores
 from tasks.code_version import code_version
 from tasks.degradation import sessions_needed
+from tasks.erased_blobs import Shards
+from tasks.errors import PipelineError
 from tasks.interpreters import int8_outputs
 from tasks.lineage import Candidate, Report, Rule
 from tasks.parameters import ComparisonParameters
@@ -90,7 +92,10 @@ def _channel_answers(
         return None, None
     if held.int8 == candidate.int8:  # the same file on the same frames
         return right, None
-    shards = {digest: np.load(store.blob_path(digest), mmap_mode="r") for digest in set(frames.shard)}
+    where = Shards(store)
+    shards = {digest: np.load(where.path(digest), mmap_mode="r") for digest in set(frames.shard)}
+    if not where.there(frames.shard, frames.row).all():
+        raise PipelineError("frames were erased while the models were compared", next_step="run the same again")
 
     def pixels(start: int, stop: int) -> NDArray[np.uint8]:
         here = range(start, stop)

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks import frame_index
 from tasks.batches import FrameSet
+from tasks.erased_blobs import Shards
 from tasks.errors import PipelineError
 from tasks.lineage import CLASSES, SPLITS, DatasetVersion, Frame, Label, Split, digest_of
 from tasks.parameters import DatasetParameters
@@ -40,14 +41,17 @@ class _Latest(BaseModel):
     digest: str
 
 
-def build_dataset(store: Store, parameters: DatasetParameters, *, progress: Progress = silent) -> DatasetVersion:
+def build_dataset(
+    store: Store, parameters: DatasetParameters, *, index_rows: int = 0, progress: Progress = silent
+) -> DatasetVersion:
     """The version that the index and `parameters` give; stored as `version.key` unless it is there already.
 
-    Raises `DatasetRefused` for an empty index, an unknown device, a single class, a split or a class of a split without
+    `index_rows`: only the first rows of the index (0: all); the version is named by its frames, not by this number.
+    Raises `IndexShorter`, and `DatasetRefused` for an empty index, an unknown device, a single class, a split or a class of a split without
     frames, a `max_frames` that no whole sessions fit in.
     """
     steps = 4
-    index = frame_index.load(store, ["kind", *COLUMNS])
+    index = frame_index.load(store, ["kind", *COLUMNS]).first(index_rows)
     progress(1, steps, "steps")
     frames, left_out = select(index.frames.select(COLUMNS), parameters)
     progress(2, steps, "steps")
@@ -87,19 +91,29 @@ def build_dataset(store: Store, parameters: DatasetParameters, *, progress: Prog
 
 
 def load_manifest(store: Store, version: DatasetVersion) -> pa.Table:
-    """One row a frame, the columns of `Frame` without `digest`, sorted by pixels_sha256."""
+    """One row a frame, the columns of `Frame` without `digest`, sorted by pixels_sha256; also of erased frames."""
     return pq.read_table(store.blob_path(version.manifest))
 
 
 def open_split(store: Store, version: DatasetVersion, split: Split) -> FrameSet:
-    """The frames of one split, sorted by pixels_sha256; shards that are not cached yet are fetched."""
+    """The frames of one split, sorted by pixels_sha256; shards that are not cached yet are fetched.
+
+    Frames that were erased since the version was made are left out.
+    """
     table = load_manifest(store, version)
     table = table.filter(pc.equal(table["split"], split))
-    names = table["shard"].combine_chunks().dictionary_encode()
+    shards = Shards(store)
     with ThreadPoolExecutor(8) as threads:
-        shards = tuple(threads.map(store.blob_path, names.dictionary.to_pylist()))
+        named = pc.unique(table["shard"]).to_pylist()
+        path_of = dict(zip(named, threads.map(shards.path, named), strict=True))
+    kept = shards.there(table["shard"].to_pylist(), table["row"].to_numpy())
+    if not kept.all():
+        gone = int((~kept).sum())
+        _log.warning("data set %s: %d frames of split %s were erased since", version.digest[:12], gone, split)
+        table = table.filter(pa.array(kept))
+    names = table["shard"].combine_chunks().dictionary_encode()
     return FrameSet(
-        shards=shards,
+        shards=tuple(path_of[name] for name in names.dictionary.to_pylist()),
         shard=names.indices.to_numpy(zero_copy_only=False).astype(np.int32),
         row=table["row"].to_numpy().astype(np.int32),
         labels=pc.equal(table["label"], "person").to_numpy().astype(np.uint8),

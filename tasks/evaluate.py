@@ -1,6 +1,7 @@
 """FP32 and INT8 on the same frames: figures of both, the loss between them with its bound, slices, and every score.
 
 FP32 is the Keras model in a process of its own; INT8 runs on TFLM's kernels in one process a core (interpreters.py).
+On a few of the frames every operator of the INT8 model is compared with FP32 (layer_error.py).
 """
 
 import io
@@ -14,12 +15,27 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tasks import batches, degradation, interpreters, kernels, metrics, resize, scores
+from tasks import (
+    batches,
+    cut_model,
+    degradation,
+    interpreters,
+    kernels,
+    layer_error,
+    layer_match,
+    layer_names,
+    layer_sums,
+    metrics,
+    resize,
+    scores,
+    tflite_file,
+)
 from tasks.batches import FrameSet
 from tasks.code_version import code_version
 from tasks.errors import PipelineError
 from tasks.interpreters import Outputs, int8_outputs, keras_outputs
-from tasks.lineage import CLASSES, DatasetVersion, Int8Model, Report, Slice, TrainedModel
+from tasks.layer_error import layer_choice, layer_errors
+from tasks.lineage import CLASSES, DatasetVersion, Int8Model, LayerError, Report, Slice, TrainedModel
 from tasks.metrics import model_metrics
 from tasks.parameters import EvaluateParameters
 from tasks.progress import Progress, silent
@@ -51,8 +67,9 @@ def evaluate(
 ) -> Report:
     """The report on `int8`, stored at its key; found there by digest where these inputs were evaluated before.
 
-    Progress counts inferences: every frame once with each model. Raises `UncleanModel`, `NothingToEvaluate`,
-    `ModelsDoNotBelongTogether`, and `tasks.interpreters.InterpreterError`.
+    Progress counts inferences: every frame once with each model, and `layer_frames` again. Raises `UncleanModel`,
+    `NothingToEvaluate`, `ModelsDoNotBelongTogether`, `tasks.layer_error.LayersNotComparable`, and
+    `tasks.interpreters.InterpreterError`.
     """
     _check(int8, trained, version, test)
     identity = {"int8": int8.digest, "dataset": version.digest, "parameters": parameters, "code_version": _code()}
@@ -63,6 +80,7 @@ def evaluate(
     started = time.monotonic()
     frames = _chosen(test, parameters)
     fp32, quantized = _run(store, int8, trained, frames, parameters, progress)
+    layers, left_out = _layers(store, int8, frames, parameters, progress)
     fp32_scores, int8_scores = _own_scores(fp32, "FP32"), _own_scores(quantized, "INT8")
     threshold, labels = parameters.threshold, frames.labels
     truth = labels.astype(bool)
@@ -85,6 +103,8 @@ def evaluate(
         kernels=f"{quantized.opened.kernels}; {quantized.compared} frames compared byte for byte with "
         f"{quantized.opened.reference}",
         seconds=time.monotonic() - started,
+        layers=layers,
+        layers_left_out=left_out,
     )
     store.put_record(report.key, report)
     logger.info(
@@ -124,7 +144,9 @@ def slices(
 
 
 def _code() -> str:
-    return code_version([batches, degradation, interpreters, kernels, metrics, resize, scores, sys.modules[__name__]])
+    layers = [cut_model, layer_error, layer_match, layer_names, layer_sums, tflite_file]
+    scoring = [batches, degradation, interpreters, kernels, metrics, resize, scores]
+    return code_version([*layers, *scoring, sys.modules[__name__]])
 
 
 def _check(int8: Int8Model, trained: TrainedModel, version: DatasetVersion, test: FrameSet) -> None:
@@ -165,6 +187,7 @@ def _run(
 ) -> tuple[Outputs, Outputs]:
     """Outputs of both models on all frames, which are read a few at a time."""
     count = len(frames)
+    steps = _inferences(count, parameters)
 
     def pixels(start: int, stop: int) -> NDArray[np.uint8]:
         return frames.gather(np.arange(start, stop))
@@ -174,7 +197,7 @@ def _run(
         pixels,
         count,
         name=f"FP32 model {trained.digest[:12]}",
-        progress=lambda done, total, unit: progress(done, 2 * count, "inferences"),
+        progress=lambda done, total, unit: progress(done, steps, "inferences"),
     )
     quantized = int8_outputs(
         store.get_blob(int8.tflite),
@@ -183,9 +206,33 @@ def _run(
         workers=parameters.workers,
         name=f"INT8 model {int8.digest[:12]}",
         frame_name=lambda index: frames.keys[index],
-        progress=lambda done, total, unit: progress(count + done, 2 * count, "inferences"),
+        progress=lambda done, total, unit: progress(count + done, steps, "inferences"),
     )
     return fp32, quantized
+
+
+def _inferences(count: int, parameters: EvaluateParameters) -> int:
+    """Steps of the progress for `count` frames."""
+    return 2 * count + min(count, parameters.layer_frames)
+
+
+def _layers(
+    store: Store, int8: Int8Model, frames: FrameSet, parameters: EvaluateParameters, progress: Progress
+) -> tuple[tuple[LayerError, ...], int]:
+    """The error of each operator on `layer_frames` of the frames; nothing where that is 0."""
+    if not parameters.layer_frames:
+        return (), 0
+    chosen = layer_choice(frames.labels, frames.pixels_sha256, parameters.layer_frames, parameters.seed)
+    before, steps = 2 * len(frames), _inferences(len(frames), parameters)
+    return layer_errors(
+        store.get_blob(int8.fp32_tflite),
+        store.get_blob(int8.tflite),
+        frames.gather(chosen),
+        workers=parameters.workers,
+        name=f"INT8 model {int8.digest[:12]}",
+        frame_name=lambda index: frames.keys[chosen[index]],
+        progress=lambda done, total, unit: progress(before + done, steps, "inferences"),
+    )
 
 
 def _own_scores(outputs: Outputs, name: str) -> NDArray[np.float64]:

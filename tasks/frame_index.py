@@ -1,12 +1,14 @@
 """The frame index: what is in the bucket's inbox, append-only, so that ingest costs what is new.
 
 `index/head.json` names immutable Parquet segments in order and moves by compare-and-swap; nothing is in the index
-before the head names it. A row is one of four kinds:
+before the head names it. A row is one of five kinds:
 
     frame      a frame with its normalised pixels packed in a shard
     duplicate  another object with the pixels of a frame that was already there
     refused    an object that is no frame; `reason` is a code, the sentence is in quarantine/<sha256>.json
     label      a label given later to the pixels of a frame; the last one wins
+    forgotten  an object that was taken out (tasks/forget.py): a frame with its pixels is none, wherever its row is.
+               Without sha256 and pixels_sha256 it closes a whole session
 """
 
 import io
@@ -52,6 +54,7 @@ SCHEMA = pa.schema(
 SMALL_SEGMENT = 4096  # rows; below it a segment is merged whenever there are enough of them
 MERGE_FROM = 16  # segments in a row that make a merge worth while
 ATTEMPTS = 200  # lost races in a row before giving up; in each of them somebody else got on
+ALWAYS = ("forgotten",)  # kinds of rows that hold for an earlier state of the index as well
 _log = logging.getLogger("f2f.index")
 
 
@@ -61,6 +64,10 @@ class IndexDamaged(PipelineError):
 
 class IndexContended(PipelineError):
     """Too many lost races in a row."""
+
+
+class IndexShorter(PipelineError):
+    """The index has fewer rows than it had."""
 
 
 class LabelsRefused(PipelineError):
@@ -94,12 +101,20 @@ class FrameIndex:
     rows: pa.Table
 
     @cached_property
+    def tombstones(self) -> pa.Table:
+        """The rows that say what was forgotten. Needs the column kind."""
+        return self.rows.filter(pc.equal(self.rows["kind"], "forgotten"))
+
+    @cached_property
     def frames(self) -> pa.Table:
-        """The frames, each with the label that holds now (null where it has none).
+        """The frames that were not forgotten, each with the label that holds now (null where it has none).
 
         Needs the columns kind, pixels_sha256 and label; sets label_source where that was loaded.
         """
         frames = self.rows.filter(pc.equal(self.rows["kind"], "frame"))
+        if self.tombstones.num_rows:
+            gone = self.tombstones["pixels_sha256"].combine_chunks().drop_null()
+            frames = frames.filter(pc.invert(pc.is_in(frames["pixels_sha256"], value_set=gone)))
         given = self.rows.filter(pc.equal(self.rows["kind"], "label"))
         if not given.num_rows:
             return frames
@@ -113,6 +128,24 @@ class FrameIndex:
                 column = frames.column_names.index(name)
                 frames = frames.set_column(column, SCHEMA.field(name), pc.if_else(found, newer, frames[name]))
         return frames
+
+    def first(self, rows: int) -> "FrameIndex":
+        """The index as it was at its first `rows` rows (0: all), without the frames that were forgotten since.
+
+        Frames and labels that came later are not in it; a row of the kinds `ALWAYS` counts wherever it is, so that
+        what was taken out is never in a data set again. Raises `IndexShorter`.
+        """
+        if rows > self.rows.num_rows:
+            raise IndexShorter(
+                f"the frame index has {self.rows.num_rows:,} rows, and its first {rows:,} were asked for: "
+                "it was made anew since they were counted",
+                next_step="take all rows: index_rows=0",
+            )
+        if not rows:
+            return self
+        later = self.rows.slice(rows)
+        always = later.filter(pc.is_in(later["kind"], value_set=pa.array(ALWAYS)))
+        return FrameIndex(self.head, self.etag, pa.concat_tables([self.rows.slice(0, rows), always]))
 
 
 def load(store: Store, columns: Sequence[str] | None = None, *, previous: FrameIndex | None = None) -> FrameIndex:
@@ -238,7 +271,7 @@ def _read_head(store: Store) -> tuple[Head, str | None]:
         raise IndexDamaged(
             f"{HEAD} is not a frame index: {error.errors()[0]['msg']}",
             next_step=f"restore an earlier version of {HEAD}; or delete it and run `f2f ingest --full`, "
-            "which deals the sessions anew",
+            "which deals the sessions anew, and forget again what was forgotten",
         ) from error
 
 
@@ -249,7 +282,8 @@ def _read_segment(store: Store, segment: Segment, columns: Sequence[str] | None)
     except (ObjectMissing, pa.ArrowInvalid) as error:
         raise IndexDamaged(
             f"segment {segment.key} of the frame index cannot be read: {error}",
-            next_step="restore it from a backup; or delete index/head.json and run `f2f ingest --full`",
+            next_step="restore it from a backup; or delete index/head.json, run `f2f ingest --full`, and forget again "
+            "what was forgotten",
         ) from error
     return table
 

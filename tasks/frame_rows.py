@@ -32,9 +32,11 @@ def decide(
 ) -> tuple[list[dict[str, object]], Tally]:
     """The rows that `landed` adds to `index`, and the count of what they are. Pure.
 
+    What was forgotten is refused. Needs the columns of `tasks.ingest.COLUMNS`.
     The first object with some pixels is the frame. A later one under the same label, or under none, is a duplicate; if
     only the later one has a label, the frame gets it; under another label it is refused.
     """
+    landed = refuse_forgotten(index, landed)
     tally = Tally()
     rows: list[dict[str, object]] = []
     keys = pa.array([item.key for item in landed], pa.string())
@@ -69,6 +71,26 @@ def decide(
     tally.unlabelled = sum(label_of[item.pixels_sha256] is None for item in frames)
     # Frames first: a label row comes after the frame that it is for.
     return [*_frame_rows(index, frames, splits), *rows], tally
+
+
+def refuse_forgotten(index: FrameIndex, landed: Sequence[Landed]) -> list[Landed]:
+    """`landed`, of it refused what has the pixels or the bytes of something forgotten, or is of a closed session."""
+    if not index.tombstones.num_rows:
+        return list(landed)
+    gone = index.tombstones.select(["sha256", "pixels_sha256", "session"]).to_pylist()
+    digests = {row[name] for row in gone for name in ("sha256", "pixels_sha256")} - {None}
+    closed = {row["session"] for row in gone if not row["sha256"] and not row["pixels_sha256"]}
+
+    def judged(item: Landed) -> Landed:
+        if item.reason or item.gone:
+            return item
+        if item.session in closed:
+            return item.refused("forgotten", f"session {item.session} was taken out with `f2f forget`")
+        if digests & {item.sha256, item.pixels_sha256}:
+            return item.refused("forgotten", "this picture was taken out with `f2f forget`")
+        return item
+
+    return list(map(judged, landed))
 
 
 def _labels_of(index: FrameIndex, landed: Sequence[Landed]) -> dict[str, str | None]:
@@ -106,7 +128,9 @@ def _splits(index: FrameIndex, frames: Sequence[Landed], splits: SplitParameters
     for found in index.frames.group_by(["label", "device", "split"]).aggregate([([], "count_all")]).to_pylist():
         have[found["label"] or "", found["device"]][found["split"]] += found["count_all"]
     sessions = pa.array({item.session for item in frames}, pa.string())
-    there = index.frames.filter(pc.is_in(index.frames["session"], value_set=sessions))
+    # Forgotten frames too: a session that was once dealt stays where it was, or a model would be tested on its like.
+    of_sessions = pc.is_in(index.rows["session"], value_set=sessions)
+    there = index.rows.filter(pc.and_(of_sessions, pc.equal(index.rows["kind"], "frame")))
     split_of: dict[str, Split] = {}
     for session, split in zip(there["session"].to_pylist(), there["split"].to_pylist(), strict=True):
         split_of.setdefault(session, split)  # an imported session may be in two; the first is kept, validation refuses

@@ -38,6 +38,7 @@ REASONS = {  # besides those of tasks/frame_formats.py
     "bad_key": "the key is not frames/<day>/<device>/<session>/<name>",
     "bad_metadata": "label, split or captured-at in the object's metadata is not one of the allowed values",
     "label_conflict": "a frame with the same pixels is there already, under another label",
+    "forgotten": "the picture, or the whole session, was taken out with `f2f forget`",
 }
 BATCH = 64  # objects that a worker process takes at once
 PROCESSES_FROM = 2048  # new objects from which starting processes (1 to 3 s) pays

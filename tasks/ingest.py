@@ -26,7 +26,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks import frame_index
 from tasks.frame_index import FrameIndex
-from tasks.frame_rows import Tally, decide
+from tasks.frame_rows import Tally, decide, refuse_forgotten
 from tasks.inbox import Landed, NewObject, day_of, land, listed
 from tasks.parameters import SplitParameters
 from tasks.progress import Progress, silent
@@ -36,7 +36,7 @@ from tasks.store import Store
 T = TypeVar("T")
 SHARD_FRAMES = 2048  # 39 MB: what one process holds in memory at a time
 PUBLISH_FRAMES = 4 * SHARD_FRAMES  # an interrupted ingest has lost at most this much work
-COLUMNS = ("kind", "key", "pixels_sha256", "device", "session", "label", "split")
+COLUMNS = ("kind", "key", "sha256", "pixels_sha256", "device", "session", "label", "split")
 _NAMED = 20  # refused objects that the summary names; all of them are in quarantine/
 _log = logging.getLogger("f2f.ingest")
 
@@ -61,7 +61,7 @@ class IngestSummary(BaseModel):
     unlabelled: int  # of those, without a label yet
     duplicates: int  # objects with the pixels of a frame that is there already
     relabelled: int  # frames without a label that got one from such a duplicate
-    refused: dict[str, int]  # reason -> objects in quarantine; label_conflict is one
+    refused: dict[str, int]  # reason -> objects in quarantine; label_conflict and forgotten are two of them
     refused_examples: tuple[RefusedObject, ...]  # the first of them
     elsewhere: int  # deleted, or indexed by another ingest, while this one was looking
     shards: int  # written
@@ -130,6 +130,7 @@ def _unseen(store: Store, index: FrameIndex, *, full: bool) -> tuple[int, list[N
 
 def _pack(store: Store, block: Sequence[Landed], index: FrameIndex) -> tuple[list[Landed], int]:
     """Quarantines what was refused, packs the other pixels into a shard; returns the block without pixels."""
+    block = refuse_forgotten(index, block)
     _quarantine(store, [landed for landed in block if landed.reason])
     hashes = pa.array([landed.pixels_sha256 for landed in block], pa.string())
     known = pc.is_in(hashes, value_set=index.rows["pixels_sha256"].combine_chunks()).to_pylist()
@@ -167,7 +168,7 @@ def _publish(
     def rows_for(index: FrameIndex) -> pa.Table:
         nonlocal tally
         rows, tally = decide(index, landed, splits)
-        _quarantine(store, [item for item in tally.refused if item.reason == "label_conflict"])
+        _quarantine(store, [item for item in tally.refused if item.reason in ("label_conflict", "forgotten")])
         return frame_index.table_of(rows)
 
     frame_index.publish(store, rows_for, columns=COLUMNS, watermark=watermark, previous=index)

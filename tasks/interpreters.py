@@ -31,7 +31,7 @@ from tasks.settings import PROJECT
 
 # Frames [start, stop) as uint8 (stop - start, 120, 160): called with small ranges, in order, in this process.
 Frames = Callable[[int, int], NDArray[np.uint8]]
-CHUNK = {"tflm": 8, "tflite": 8, "keras": 64}
+CHUNK = {"tflm": 8, "tflite": 8, "keras": 64, "layers": 4}
 REFERENCE_SAMPLE = 32
 TIME_LIMIT = 600.0  # seconds without an answer; a chunk takes well under one with any model for a microcontroller
 _ENTRY = "from tasks.kernels import main; main()"  # not -m: its records would be pickled as `__main__`'s
@@ -292,4 +292,4 @@ class _Workers:
 
 
 def _what(job: Job) -> str:
-    return {"tflm": "TFLM", "tflite": "TFLite", "keras": "Keras"}[job.engine]
+    return {"tflm": "TFLM", "tflite": "TFLite", "keras": "Keras", "layers": "TFLite"}[job.engine]

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tasks.batches import resized
 
-Engine = Literal["tflm", "tflite", "keras"]
+Engine = Literal["tflm", "tflite", "keras", "layers"]
 InputRange = tuple[float, float] | Literal["auto"]
 MAX_ARENA = 1 << 30
 ONE_TO_ONE = "gray levels to input levels one to one"
@@ -53,6 +53,7 @@ class Job:
     input_range: InputRange  # real values of gray levels 0 and 255, or by the input's quantisation
     reference: bool  # open TFLite's reference kernels as well, to compare with
     any_output: bool = False  # take outputs that are no score: those of a layer
+    fp32: bytes = b""  # the float .tflite that engine `layers` compares the model with
 
 
 @dataclass(frozen=True)
@@ -133,13 +134,21 @@ def open_tflm(model: bytes, tensor: Tensor) -> tuple[Run, int]:
     return run, size
 
 
-def open_litert(model: bytes, *, reference: bool) -> tuple[Run, Any]:
-    """TFLite's interpreter without XNNPACK (which rounds differently from the device), and the interpreter itself."""
+def open_litert(model: bytes, *, reference: bool, keep: bool = False) -> tuple[Run, Any]:
+    """TFLite's interpreter without XNNPACK (which rounds differently from the device), and the interpreter itself.
+
+    `keep`: every tensor can be read after a run, not just the output.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     kind = OpResolverType.BUILTIN_REF if reference else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        interpreter = Interpreter(model_content=model, num_threads=1, experimental_op_resolver_type=kind)
+        interpreter = Interpreter(
+            model_content=model,
+            num_threads=1,
+            experimental_op_resolver_type=kind,
+            experimental_preserve_all_tensors=keep,
+        )
         interpreter.allocate_tensors()
     except (RuntimeError, ValueError) as error:
         what = "unreadable" if "valid Flatbuffer" in str(error) else "reference" if reference else "unsupported"
@@ -177,6 +186,18 @@ def open_keras(path: str) -> tuple[Run, Tensor, Tensor]:
         return np.asarray(model.predict_on_batch(batch), np.float32).reshape(len(batch), -1)
 
     return run, Tensor(shapes[0], "float32"), Tensor(shapes[1], "float32")
+
+
+def open_layers(job: Job, int8_table: NDArray[Any]) -> tuple[Run, Tensor, str]:
+    """Both models of the layer analysis (layer_sums.py), and sums instead of scores as their output."""
+    from tasks.layer_sums import SUMS, LayerSums
+
+    assert isinstance(job.model, bytes)
+    fp32_table, _ = input_table(tflite_tensors(job.fp32)[0], job.input_range)
+    _say("opening TFLite's reference kernels")
+    layers = LayerSums(job.fp32, job.model, fp32_table, int8_table)
+    kernels = f"TFLite's reference kernels (ai-edge-litert {version('ai-edge-litert')})"
+    return layers.run, Tensor((1, len(layers.pairs) * len(SUMS)), "float64"), kernels
 
 
 def tflite_tensors(model: bytes) -> tuple[Tensor, Tensor]:
@@ -224,6 +245,9 @@ class Worker:
         if job.engine == "tflite":
             self.run, _ = open_litert(job.model, reference=False)  # type: ignore[arg-type]
             kernels = f"TFLite's builtin kernels (ai-edge-litert {version('ai-edge-litert')}), no delegate"
+        elif job.engine == "layers":
+            self.run, output, kernels = open_layers(job, table)
+            self.table = np.arange(256, dtype=np.uint8)  # gray levels: its two models have inputs of their own
         elif job.engine == "tflm":
             if job.reference:
                 _say("opening TFLite's reference kernels")

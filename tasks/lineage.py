@@ -217,6 +217,19 @@ class Degradation(BaseModel):
     gained: int  # frames that FP32 has wrong and INT8 right
 
 
+class LayerError(BaseModel):
+    """What an operator of the INT8 model loses against FP32. Signal-to-noise ratios in dB, -120..120 (120: nothing)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    operator: int  # index in execution order
+    op: str  # CONV_2D
+    name: str  # of the layer, short; no other operator of the model has it
+    snr_db: float  # of its output as the model runs: all operators up to this one
+    own_snr_db: float  # of its output to exact inputs: this operator alone
+    drop_db: float | None  # worst of its inputs' snr_db minus its own; None where its inputs have no error
+    saturated: float  # share of FP32's values that its INT8 range cannot hold, 0..1
+
+
 class Report(Record):
     """FP32 against INT8 on the same test frames. `scores` is a Parquet blob with one row a frame:
     pixels_sha256, key, device, session, label, fp32_score, int8_score (0..1), shard, row."""
@@ -233,6 +246,8 @@ class Report(Record):
     scores: Sha256
     kernels: str  # which interpreter judged, with its version
     seconds: float
+    layers: tuple[LayerError, ...] = ()  # in execution order; see tasks.layer_error.worst_layers
+    layers_left_out: int = 0  # operators of the INT8 model without a counterpart in FP32
 
     @property
     def key(self) -> str:

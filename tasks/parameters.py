@@ -4,17 +4,51 @@ The flows compose these into their own parameter model, which is the form in the
 for that form. Only pydantic is imported here.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+_WRITTEN = {"io": "I/O", "tflm": "TFLM", "int8": "INT8", "ram": "RAM", "ms": "(ms)", "val": "validation"}
+
+
+def _title(name: str, _: object) -> str:
+    """What a field is called in the form. Without it a group bears the name of its class there."""
+    words = " ".join(_WRITTEN.get(word, word) for word in name.split("_"))
+    return words[0].upper() + words[1:]
+
+
+def _tell_bounds(schema: dict[str, Any]) -> None:
+    """Bounds into the descriptions: a form shows those, and the schema's own bounds only once a value broke them."""
+    for field in schema.get("properties", {}).values():
+        items = " items" if field.get("type") == "array" else ""
+        least, most = field.get("minimum", field.get("minItems")), field.get("maximum", field.get("maxItems"))
+        above, below, steps = (field.get(name) for name in ("exclusiveMinimum", "exclusiveMaximum", "multipleOf"))
+        told = [f"above {above:,.9g}"] if above is not None else []
+        if least is not None and most is not None:
+            told.append(f"{least:,.9g} to {most:,.9g}{items}")
+        elif most is not None:
+            told.append(f"at most {most:,.9g}{items}")
+        elif least:  # that nothing is below 0 goes without saying
+            told.append(f"at least {least:,.9g}{items}")
+        told += [f"below {below:,.9g}"] if below is not None else []
+        told += [f"in steps of {steps:,.9g}"] if steps is not None else []
+        if "minLength" in field:
+            told.append(f"{field['minLength']} to {field['maxLength']} characters")
+        if told:
+            field["description"] = f"{field.get('description', '')} [{', '.join(told)}]".strip()
 
 
 class Parameters(BaseModel):
     """Base of all parameter models: unknown names are refused, values never change after the check."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        field_title_generator=_title,
+        json_schema_extra=_tell_bounds,
+    )
 
 
 class SplitParameters(Parameters):
@@ -125,7 +159,13 @@ class EvaluateParameters(Parameters):
     max_frames: int = Field(0, ge=0, description="Evaluate at most this many test frames, seeded; 0: all.")
     workers: int = Field(0, ge=0, le=256, description="Processes for INT8 evaluation; 0: one per core.")
     bootstrap_rounds: int = Field(10_000, ge=100, le=1_000_000, description="Resamples of sessions for the bound.")
-    seed: int = Field(0, ge=0, description="Seed of the bootstrap and of max_frames.")
+    layer_frames: int = Field(
+        16,
+        ge=0,
+        le=256,
+        description="Evaluated frames, class-balanced, on which every layer is compared with FP32; 0: no such figures.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap, of max_frames and of layer_frames.")
 
 
 class GateLimits(Parameters):
@@ -174,6 +214,17 @@ class FirmwareParameters(Parameters):
         default_factory=dict, description='Tighter limits by board, e.g. {"mps2-an386": {"ram_bytes": 600000}}.'
     )
     seed: int = Field(0, ge=0, description="Seed of the choice of golden frames.")
+    build: Literal["here", "queue"] = Field(
+        "here",
+        description="Where images are built. here: by the worker that trains; queue: every board in a run of its own "
+        "(firmware/firmware) on any worker that serves the work queue firmware.",
+    )
+    wait_minutes: float = Field(
+        240.0,
+        gt=0,
+        le=20_160,
+        description="build=queue: longest wait for one board's run, its time in the queue included.",
+    )
 
     @field_validator("boards")
     @classmethod
@@ -207,7 +258,28 @@ class PromoteParameters(Parameters):
     """Whether a passed candidate becomes a release and moves the channel."""
 
     channel: str = Field(
-        "stable", pattern=r"^[a-z0-9][a-z0-9-]{0,30}$", description="Channel that devices get their release from."
+        "stable",
+        pattern=r"^[a-z0-9][a-z0-9-]{0,30}$",
+        description="Channel that devices get their release from: small letters, digits and dashes.",
     )
     dry_run: bool = Field(True, description="Only compare and say what would happen; publish nothing.")
     compare: ComparisonParameters = Field(ComparisonParameters(), description="What the candidate has to reach.")
+
+
+class WatchPolicy(Parameters):
+    """When a retrain is started by itself. New frames are labelled ones that the newest retrain did not have."""
+
+    min_new_per_class: int = Field(
+        200, ge=1, le=10_000_000, description="Retrain at this many new frames of each class; the first one, too."
+    )
+    min_new_fraction: float = Field(
+        0.1, gt=0, le=100, description="Or at this many new frames, as a fraction of those that the newest retrain had."
+    )
+    min_new_frames: int = Field(50, ge=1, le=10_000_000, description="Fewer new frames than this are no such fraction.")
+    max_age_days: float = Field(
+        30.0, ge=0, le=3650, description="Or when the newest retrain is this old and there is a new frame; 0: never."
+    )
+    max_resumes: int = Field(5, ge=0, le=100, description="How often a retrain that crashed is resumed.")
+    device_silent_hours: float = Field(
+        24.0, ge=0, le=8760, description="A device is silent when nothing came from it for this long; 0: never."
+    )

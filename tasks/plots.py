@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.lineage import EpochFigures
+from tasks.layer_error import SNR_LIMIT
+from tasks.lineage import EpochFigures, LayerError
 from tasks.metrics import roc_points
 from tasks.sweep_point import SweepPoint
 
 # Stand-in colours: any that no colour map yields.
 INK, MUTED, GRID, FP32, INT8, BAD = "#010203", "#020304", "#030405", "#040506", "#050607", "#060708"
+CARD = "#070809"  # what a picture lies on
 _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--line", FP32: "--fp32", INT8: "--int8", BAD: "--bad"}
+_VARIABLES[CARD] = "--card"
 
 
 def drawn(name: str, title: str, size: tuple[float, float], draw: Callable[[Any], None]) -> str:
@@ -165,6 +168,46 @@ def score_distribution(
         figure.axes[0].legend(loc="upper right")
 
     return drawn("scores", f"Scores of both classes, threshold {threshold:g}", (9, 2.8), draw)
+
+
+def layer_ratios(layers: Sequence[LayerError], marked: Sequence[LayerError]) -> str:
+    """Signal to noise along the network: of the running model as a line, of each operator alone as points.
+
+    `marked` layers carry their names. Operators that lose nothing have no point, and do not stretch the scale.
+    """
+
+    def shown(ratios: Sequence[float]) -> list[float]:
+        return [ratio if abs(ratio) < SNR_LIMIT else np.nan for ratio in ratios]
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        at = [layer.operator for layer in layers]
+        axes.plot(at, shown([layer.snr_db for layer in layers]), color=INT8, label="the running model up to here")
+        alone = shown([layer.own_snr_db for layer in layers])
+        axes.plot(at, alone, "o", color=FP32, markersize=4, label="this operator alone")
+        for rank, layer in enumerate(marked):
+            point = (layer.operator, layer.own_snr_db)
+            left = layer.operator > 0.7 * max(at)
+            axes.plot(*point, "o", color=BAD, markersize=9, fillstyle="none", markeredgewidth=1.6)
+            axes.annotate(
+                f"{rank + 1}. {layer.name if len(layer.name) <= 28 else layer.name[:27] + '…'}",
+                point,
+                xytext=(-9 if left else 9, -3),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                color=BAD,
+                fontsize=8.5,
+                parse_math=False,
+                bbox={"facecolor": CARD, "edgecolor": "none", "alpha": 0.8, "pad": 0.6},
+            )
+        axes.set_ylabel("signal to noise (dB)")
+        axes.set_xlabel("operator, in execution order")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.margins(x=0.02, y=0.12)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+
+    names = ", ".join(layer.name for layer in marked)
+    return drawn("layers", f"Signal to noise of each operator; the worst alone: {names or 'none'}", (9, 3.2), draw)
 
 
 def pareto(points: Sequence[SweepPoint]) -> str:

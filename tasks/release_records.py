@@ -1,4 +1,4 @@
-"""The records of what reaches devices: a release, and the channel that says which release is current."""
+"""The records of what reaches devices: a release, the channel that says which one is current, and an erasure."""
 
 from datetime import datetime
 from typing import Annotated, Literal
@@ -117,6 +117,25 @@ class Channel(Record):
     @property
     def history_key(self) -> str:
         return f"channels/{self.name}/{self.revision:06d}.json"
+
+
+class Erasure(Record):
+    """Which frames were erased, and what that changed in objects that releases consist of. Written before it is done.
+
+    `replaced`: key -> SHA-256 before and after. What a blob became is `blobs/<SHA-256 after>`, the old one is deleted;
+    every other object is changed in its place.
+    """
+
+    IDENTITY = ("pixels", "replaced", "reason", "at")
+    pixels: tuple[Sha256, ...]  # pixels_sha256 of the frames
+    replaced: dict[str, tuple[Sha256, Sha256]]
+    reason: str
+    at: datetime
+    signature: Signature | None = None
+
+    @property
+    def key(self) -> str:
+        return f"erasures/{self.digest}.json"
 
 
 def release_key(number: int) -> str:

@@ -18,6 +18,7 @@ from tasks.candidates import FinishedRun
 from tasks.firmware_figures import firmware_cards, firmware_markdown, image_parameters
 from tasks.firmware_records import FirmwareImage
 from tasks.firmware_view import board_view
+from tasks.layer_figures import layer_markdown, layer_view
 from tasks.lineage import CLASSES, SPLITS, DatasetVersion, Int8Model, Report, TrainedModel, Verdict, digest_of
 from tasks.store import Store
 
@@ -100,6 +101,7 @@ def render_report(store: Store, run: FinishedRun) -> str:
             validation=validation,
             int8=int8,
             report=report,
+            layers=layer_view(report) if report and report.layers else None,
             verdict=verdict,
             headline=figures.headline(verdict, report, run.firmware),
             rules=[figures.rule_row(rule) for rule in verdict.rules],
@@ -244,6 +246,8 @@ def markdown_summary(run: FinishedRun, *, report_url: str | None, docs_url: str 
         lines += ["| | FP32 | INT8 | INT8 - FP32 |", "|---|--:|--:|--:|"]
         lines += [f"| {r.name} | {r.fp32} | {r.int8} | {r.difference} |" for r in figures.figure_rows(report, int8)]
         lines += ["", *figures.loss_sentences(report.degradation, verdict.limits), ""]
+        if worst := layer_markdown(report):
+            lines += ["The layers that lose most by themselves:", "", *map(_cell, worst), ""]
     lines += ["| | rule | figure | limit |", "|---|---|--:|--:|"]
     lines += [
         f"| {'ok' if row.passed else '**no**'} | {_cell(row.title)} | {row.figure} | {row.limit} |"

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     prefix: str = Field("", description="Key prefix inside the bucket, without slashes at the ends.")
     profile: str | None = Field(None, description="Profile in the credentials file.")
     credentials_file: Path | None = Field(None, description="AWS credentials file; none: boto3's own places.")
+    device_endpoint_url: str | None = Field(None, description="S3 endpoint as devices reach it; none: endpoint_url.")
     public_base_url: str | None = Field(None, description="Under which the bucket's reports are served to people.")
     data_dir: Path = Field(PROJECT / ".f2f", description="Local data: stack, cache, checkpoints.")
     firmware_target_dir: Path | None = Field(None, description="Where firmware is compiled; none: in data_dir.")
@@ -36,6 +37,8 @@ class Settings(BaseSettings):
     s3_port: int = Field(9103, description="Port of the local S3 server.")
     prefect_port: int = Field(4200, description="Port of the local Prefect server.")
     reports_port: int = Field(4280, description="Port on which the local stack serves reports.")
+    bridge_port: int = Field(4281, description="Port on which the local stack hears of new objects.")
+    gate_port: int = Field(4282, description="Port on which devices ask for upload URLs.")
 
     @property
     def cache_dir(self) -> Path:

@@ -10,14 +10,14 @@ import os
 import uuid
 from collections.abc import Iterator
 from datetime import datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel
 
 from tasks.settings import Settings, settings
-from tasks.store_client import connect, store_name, translated_errors
+from tasks.store_client import Presigned, connect, presign_create, store_name, translated_errors, versions_of
 from tasks.store_errors import (
     AccessRefused,
     BucketMissing,
@@ -37,6 +37,7 @@ __all__ = [
     "ObjectInfo",
     "ObjectMissing",
     "ObjectStream",
+    "Presigned",
     "Store",
     "StoreError",
     "StoreUnreachable",
@@ -160,10 +161,30 @@ class Store:
         condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
         return self._put_if(key, data, content_type, None, condition)
 
+    def presigned_create(
+        self, key: str, *, seconds: int, metadata: dict[str, str] | None = None, sha256: str = ""
+    ) -> Presigned:
+        """A URL with which whoever holds it may create `key` once within `seconds` (at most 7 days), and nothing else.
+
+        It holds for exactly this `metadata` and, where `sha256` (hex) is given, for these bytes only.
+        """
+        with self._errors(key):
+            return presign_create(self._device_client, self.where.bucket, self._prefix + key, seconds, metadata, sha256)
+
     def delete(self, key: str) -> None:
         """Deletes; an object that is not there is fine."""
         with self._errors(key):
             self.client.delete_object(Bucket=self.where.bucket, Key=self._prefix + key)
+
+    def purge(self, key: str, *, keep_newest: bool = False) -> int:
+        """Deletes every version of an object that the bucket keeps, the newest too unless `keep_newest`; how many."""
+        place = {"Bucket": self.where.bucket, "Key": self._prefix + key}
+        with self._errors(key):
+            versions = versions_of(self.client, **place)
+            doomed = [version for version in versions if not (keep_newest and version.newest)]
+            for version in doomed:
+                self.client.delete_object(**place, **({"VersionId": version.id} if version.id else {}))
+        return len(doomed)
 
     # -- blobs and records -----------------------------------------------------------------------------------------
 
@@ -201,6 +222,10 @@ class Store:
                 )
             self._write_cache(digest, data)
         return path
+
+    def drop_cached(self, digest: str) -> None:
+        """Deletes the local copy of a blob, where there is one."""
+        self._cache_path(digest).unlink(missing_ok=True)
 
     def put_record(self, key: str, record: BaseModel) -> None:
         """Stores a record as JSON."""
@@ -283,6 +308,15 @@ class Store:
         part = path.with_name(f"{digest}.{os.getpid()}.{uuid.uuid4().hex[:8]}.part")
         part.write_bytes(data)
         part.replace(path)  # atomic: a reader never sees half a blob
+
+    @cached_property
+    def _device_client(self) -> Any:
+        """Signs for the address at which devices reach the store: the signature covers the host."""
+        if not self.where.device_endpoint_url:
+            return self.client
+        return connect(
+            self.where.model_copy(update={"endpoint_url": self.where.device_endpoint_url}), max_connections=1
+        )
 
     def _errors(self, key: str) -> contextlib.AbstractContextManager[None]:
         return translated_errors(self.where, key)

@@ -1,9 +1,10 @@
 """The S3 client behind the bucket: how it is configured, and what its errors mean for a person."""
 
+import base64
 import contextlib
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import botocore.config
@@ -52,6 +53,51 @@ def connect(where: Settings, *, max_connections: int) -> Any:
             next_step="`f2f up` writes it for the local stack; elsewhere set AWS_PROFILE or F2F_PROFILE",
         ) from error
     return client
+
+
+class Presigned(NamedTuple):
+    """A PUT that somebody without credentials may send: to `url`, with exactly these `headers`."""
+
+    url: str
+    headers: dict[str, str]
+
+
+def presign_create(
+    client: Any, bucket: str, key: str, seconds: int, metadata: dict[str, str] | None, sha256: str
+) -> Presigned:
+    """A signed PUT of `key` with `If-None-Match: *` among the signed headers.
+
+    Left out or changed, a signed header breaks the signature (403); sent, it lets nobody overwrite (412). S3 refuses
+    any `x-amz-*` header that was not signed (metadata, tags, ACL, copy source), and any other method, key or query.
+    """
+    params: dict[str, Any] = {"Bucket": bucket, "Key": key, "IfNoneMatch": "*"}
+    headers = {"If-None-Match": "*"}
+    if metadata:
+        params["Metadata"] = metadata
+        headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
+    if sha256:
+        params["ChecksumSHA256"] = headers["x-amz-checksum-sha256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+    url = client.generate_presigned_url("put_object", Params=params, ExpiresIn=seconds, HttpMethod="PUT")
+    return Presigned(url, headers)
+
+
+class Version(NamedTuple):
+    """One version of an object. `id` is "" in a store that knows no versions."""
+
+    id: str
+    newest: bool
+
+
+def versions_of(client: Any, Bucket: str, Key: str) -> list[Version]:  # noqa: N803 - as in boto3
+    """Every version of an object, deletions included; a bucket that never kept any has one, the object itself."""
+    try:
+        pages = list(client.get_paginator("list_object_versions").paginate(Bucket=Bucket, Prefix=Key))
+    except client.exceptions.ClientError as error:
+        if error.response.get("Error", {}).get("Code") not in ("NotImplemented", "MethodNotAllowed"):
+            raise
+        return [Version("", newest=True)]
+    kept = [item for page in pages for item in (*page.get("Versions", ()), *page.get("DeleteMarkers", ()))]
+    return [Version(item["VersionId"], item["IsLatest"]) for item in kept if item["Key"] == Key]
 
 
 def store_name(where: Settings) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.erased_blobs import Shards
 from tasks.lineage import Report
 from tasks.store import Store
 
@@ -35,6 +36,7 @@ class Thumbnail:
     """A frame as it is shown: `picture` is a data: URI."""
 
     picture: str
+    pixels_sha256: str
     key: str
     device: str
     session: str
@@ -44,10 +46,13 @@ class Thumbnail:
 
 
 def load_scores(store: Store, report: Report) -> Scores:
-    """The scores behind a report. Raises `ObjectMissing`, `DigestMismatch`."""
+    """The scores behind a report, but those of frames that were erased. Raises `ObjectMissing`, `DigestMismatch`."""
+    import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    columns = parquet.read_table(store.blob_path(report.scores)).to_pydict()
+    table = parquet.read_table(store.blob_path(report.scores))
+    kept = Shards(store).there(table["shard"].to_pylist(), table["row"].to_numpy())
+    columns = table.filter(pa.array(kept)).to_pydict()
     labels = np.array([label in ("person", 1) for label in columns["label"]], bool)
     return Scores(
         labels,
@@ -84,13 +89,19 @@ def _distinct(scores: Scores, order: NDArray[np.intp], limit: int) -> list[int]:
 
 
 def thumbnails(store: Store, scores: Scores, indices: Sequence[int]) -> list[Thumbnail]:
-    """The pictures of these frames, in their order. Raises `ObjectMissing`, `DigestMismatch`."""
+    """The pictures of these frames, in their order; none of those erased since the scores were loaded.
+
+    Raises `ObjectMissing`, `DigestMismatch`.
+    """
+    where = Shards(store)
     shards = {
-        digest: np.load(store.blob_path(digest), mmap_mode="r") for digest in {scores.shard[index] for index in indices}
+        digest: np.load(where.path(digest), mmap_mode="r") for digest in {scores.shard[index] for index in indices}
     }
+    kept = where.there([scores.shard[index] for index in indices], scores.row[list(indices)])
     return [
         Thumbnail(
             data_uri(shards[scores.shard[index]][scores.row[index]]),
+            scores.pixels_sha256[index],
             scores.keys[index],
             scores.devices[index],
             scores.sessions[index],
@@ -98,7 +109,8 @@ def thumbnails(store: Store, scores: Scores, indices: Sequence[int]) -> list[Thu
             float(scores.fp32[index]),
             float(scores.int8[index]),
         )
-        for index in indices
+        for index, there in zip(indices, kept, strict=True)
+        if there
     ]
 
 

@@ -2,7 +2,8 @@
 
 Nothing is taken from the local cache. Every finding names its object; all of them are collected before anything is
 said. Besides the bucket it needs the trusted public keys of this machine, and remembers here the newest revision of a
-channel that it has seen: an older one, put back by whoever can write to the bucket, is refused.
+channel that it has seen: an older one, put back by whoever can write to the bucket, is refused. Where a frame was
+erased (tasks/erase.py), a signed record says which report and which golden frames that changed, and how.
 """
 
 import hashlib
@@ -12,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks import channels
+from tasks.erasures import load_erasures
 from tasks.errors import PipelineError
 from tasks.firmware_records import FirmwareImage
 from tasks.lineage import Candidate, DatasetVersion, Int8Model, Record, Report, TrainedModel, ValidationOutcome, Verdict
@@ -55,6 +58,7 @@ class Verification(BaseModel):
     artefacts: int  # objects that were read and compared
     bytes: int
     findings: tuple[Finding, ...]
+    erased: tuple[str, ...] = ()  # what is not as it was published because a frame was erased, in sentences
 
     @property
     def passed(self) -> bool:
@@ -101,10 +105,10 @@ def verify_release(store: Store, number: int, *, progress: Progress = silent) ->
     except ValidationError as error:
         message = f"cannot be read: {error.errors()[0]['msg']}"
         return _verification(number, [Finding(kind="signature", object=key, message=message)])
-    found = _bytes(store, release, progress)
+    found, erased = _erased(store, release, trusted, _bytes(store, release, progress))
     if not found:
         found = list(_lineage(store, release))
-    return _verification(number, found, release)
+    return _verification(number, found, release).model_copy(update={"erased": erased})
 
 
 def _verification(number: int, found: list[Finding], release: Release | None = None) -> Verification:
@@ -126,27 +130,49 @@ def _load(store: Store, number: int) -> Release:
     return Release.model_validate_json(_written(store, number))
 
 
-def _bytes(store: Store, release: Release, progress: Progress) -> list[Finding]:
-    """Every artefact as it lies in the bucket now."""
+def _bytes(store: Store, release: Release, progress: Progress) -> dict[str, str | None]:
+    """Name of each artefact that is not as it was published -> its SHA-256 in the bucket, None where it is gone."""
     done = 0
 
-    def one(item: tuple[str, Artefact]) -> Finding | None:
+    def one(item: tuple[str, Artefact]) -> str | None:
         nonlocal done
-        name, artefact = item
         try:
-            found = sha256_of(store, artefact.key)
+            return sha256_of(store, item[1].key)
         except ObjectMissing:
-            return Finding(kind="missing", object=artefact.key, message=f"{name} is not in the bucket any more")
+            return None
         finally:
             done += 1
             progress(done, len(release.artefacts), "objects")
-        if found == artefact.sha256:
-            return None
-        message = f"{name} has SHA-256 {found[:12]}, published was {artefact.sha256[:12]}: it was changed or replaced"
-        return Finding(kind="bytes", object=artefact.key, message=message)
 
     with ThreadPoolExecutor(4) as threads:
-        return [finding for finding in threads.map(one, release.artefacts.items()) if finding]
+        found = dict(zip(release.artefacts, threads.map(one, release.artefacts.items()), strict=True))
+    return {name: sha256 for name, sha256 in found.items() if sha256 != release.artefacts[name].sha256}
+
+
+def _erased(
+    store: Store, release: Release, trusted: dict[str, Ed25519PublicKey], changed: dict[str, str | None]
+) -> tuple[list[Finding], tuple[str, ...]]:
+    """Of what is not as it was published: findings, and what a signed erasure names exactly as it is."""
+    if not changed:
+        return [], ()
+    erasures = load_erasures(store, trusted)
+    findings, erased = [], []
+    for name, found in changed.items():
+        artefact = release.artefacts[name]
+        excuse = erasures.excuse(store, name, artefact, found)
+        if excuse:
+            erased.append(f"{name} ({artefact.key}): {excuse}")
+            continue
+        if found is None:
+            kind: Kind = "missing"
+            message = f"{name} is not in the bucket any more"
+        else:
+            kind, was = "bytes", artefact.sha256[:12]
+            message = f"{name} has SHA-256 {found[:12]}, published was {was}: it was changed or replaced"
+        if erasures.refused:
+            message += f"; erasures that do not count: {'; '.join(erasures.refused.values())}"
+        findings.append(Finding(kind=kind, object=artefact.key, message=message))
+    return findings, tuple(erased)
 
 
 def _lineage(store: Store, release: Release) -> Iterator[Finding]:

@@ -2,6 +2,7 @@
 
 import click
 
+from deployments.prefect_server import api_url, has_alert_target
 from deployments.stack import up
 from deployments.stack_settings import user_prefect_url
 
@@ -27,7 +28,10 @@ def command(no_prefect: bool) -> None:
     Exit codes: 0 everything runs, 1 something does not (it says what and why).
     """
     where = up(prefect=not no_prefect, say=_say)
-    flows = (user_prefect_url() or f"http://127.0.0.1:{where.prefect_port}").removesuffix("/api")
+    api = user_prefect_url() or api_url(where.prefect_port)
+    flows = api.removesuffix("/api")
+    if not no_prefect and has_alert_target(api) is False:
+        _say("alerts: nobody is told when something goes wrong: f2f alerts add webhook URL (or slack, email)")
     _say(f"ready. {'' if no_prefect else f'Flows: {flows}  '}Reports: {where.public_base_url}")
 
 

@@ -15,7 +15,8 @@ def command(release: int | None, channel: str, as_json: bool) -> None:
     Reads every object of the release from the bucket again; the local cache is not believed. Signatures count when they
     are by a key in the file of trusted keys (F2F_TRUSTED_KEYS_FILE, or the one that `f2f up` made), which is on this
     machine and not in the bucket. The newest revision of a channel that was ever seen here is remembered, so an older
-    one that somebody puts back is refused.
+    one that somebody puts back is refused. Where `f2f forget --erase` took a picture out of a report or of the golden
+    frames, a signed record names that change and it is printed; any other change is refused.
 
     \b
     Examples:
@@ -43,10 +44,12 @@ def command(release: int | None, channel: str, as_json: bool) -> None:
         what = f"channel {found.channel}, revision {found.revision}: {what}"
     for finding in found.findings:
         click.echo(f"REFUSED {finding.kind}: {finding.object}: {finding.message}", err=True)
+    for note in found.erased:
+        click.echo(f"ERASED {note}", err=True)
     if found.passed:
         click.echo(
             f"{what} is what was published: signature, {found.artefacts} objects ({found.bytes:,} B), lineage"
-            f"{' and revision' if found.channel else ''} hold",
+            f"{' and revision' if found.channel else ''} hold{', but for what was erased' if found.erased else ''}",
             err=True,
         )
         return

@@ -28,6 +28,8 @@ def own(stack_folder: Path, s3_program: Path) -> Iterator[Settings]:
             s3_port=free_port(),
             prefect_port=free_port(),
             reports_port=free_port(),
+            bridge_port=free_port(),
+            gate_port=free_port(),
         )
     )
     stack.down(where, say=lambda text: None)

@@ -10,17 +10,20 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from deployments import processes, stack
+from deployments import landing_parts, processes, stack
 from deployments.processes import Part, PortTaken, ProcessDied
 from deployments.stack import PartStatus
+from tasks import devices
 from tasks.settings import PROJECT, Settings
 from tasks.store import AccessRefused, BucketMissing, ConditionsIgnored, Store
 from tests.conftest import free_port
+from tests.deployments.test_upload_gate import one_upload, send
 from tests.tasks.s3_front import front
 
 
@@ -46,7 +49,7 @@ def test_what_is_healthy_is_left_alone_what_was_killed_comes_back_and_data_stay(
     reached = stack.up(own, prefect=False, say=silent)
     Store(reached).put("models/r/report.html", b"report", metadata={"kept": "yes"})
     first = pids(own)
-    assert set(first) == {"s3", "report-server"}
+    assert set(first) == {"s3", "report-server", "upload-gate"}
 
     said: list[str] = []
     assert stack.up(own, prefect=False, say=said.append) == reached
@@ -63,9 +66,9 @@ def test_what_is_healthy_is_left_alone_what_was_killed_comes_back_and_data_stay(
     assert second["s3"] != first["s3"]
     assert Store(reached).get_object("models/r/report.html").metadata == {"kept": "yes"}
 
-    assert stack.down(own, say=silent) == ["report-server", "s3"]
+    assert stack.down(own, say=silent) == ["report-server", "upload-gate", "s3"]
     assert {part.state for part in stack.status(own)} == {"stopped"}
-    for port in (own.s3_port, own.reports_port):
+    for port in (own.s3_port, own.reports_port, own.gate_port):
         processes.check_port(port, "nobody", "")
     assert stack.down(own, say=silent) == []
 
@@ -111,6 +114,37 @@ def test_other_settings_restart_only_what_they_concern(own: Settings) -> None:
     assert reached.public_base_url == f"http://127.0.0.1:{moved.reports_port}"
 
 
+def test_the_s3_server_posts_its_notices_while_there_is_a_bridge_and_starts_without_one_when_there_is_none(
+    own: Settings,
+) -> None:
+    stack.up(own, prefect=False, say=silent)
+    before = pids(own)
+    reached = stack.reached_settings(own, own.data_dir)
+    stack._bring_up(landing_parts.bridge_part(reached, f"http://127.0.0.1:{free_port()}/api"), silent)
+    stack.up(own, prefect=False, say=silent)
+    assert pids(own)["s3"] != before["s3"], "it has other settings"
+    key = "frames/2026-01-01/hall-7/s/1.raw"
+    Store(reached).put(key, b"frame")
+
+    def heard() -> int:
+        with urllib.request.urlopen(f"http://127.0.0.1:{own.bridge_port}/-/health") as answer:
+            return int(json.loads(answer.read())["frames"])
+
+    limit = time.monotonic() + 30
+    while not heard():
+        assert time.monotonic() < limit
+    assert pids(own)["event-bridge"]
+
+    # Without its bridge a new S3 server would not start: it is started without notices.
+    os.kill(pids(own)["event-bridge"] or 0, signal.SIGKILL)
+    os.kill(pids(own)["s3"] or 0, signal.SIGKILL)
+    while pids(own).keys() & {"s3", "event-bridge"}:
+        assert time.monotonic() < limit
+    stack.up(own, prefect=False, say=silent)
+    assert set(pids(own)) == {"s3", "report-server", "upload-gate"}
+    assert Store(reached).get(key) == b"frame"
+
+
 def test_credentials_are_random_private_and_in_no_other_file(own: Settings) -> None:
     stack.up(own, prefect=False, say=silent)
     file = own.data_dir / "credentials"
@@ -137,7 +171,12 @@ def test_a_new_process_finds_the_stack_by_its_file_alone(own: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "setting", "part"), [("s3_port", "F2F_S3_PORT", "s3"), ("reports_port", "F2F_REPORTS_PORT", "report")]
+    ("field", "setting", "part"),
+    [
+        ("s3_port", "F2F_S3_PORT", "s3"),
+        ("reports_port", "F2F_REPORTS_PORT", "report"),
+        ("gate_port", "F2F_GATE_PORT", "upload-gate"),
+    ],
 )
 def test_a_taken_port_is_named_with_its_holder_and_its_setting(
     own: Settings, field: str, setting: str, part: str
@@ -222,12 +261,18 @@ def test_a_process_that_ignores_the_polite_signal_is_stopped_all_the_same(tmp_pa
 
 
 def test_the_users_own_store_is_checked_and_not_replaced(own: Settings, store: Store) -> None:
-    mine = store.where.model_copy(update={"data_dir": own.data_dir, "reports_port": own.reports_port})
+    ports = {name: getattr(own, name) for name in ("reports_port", "gate_port")}
+    mine = store.where.model_copy(update={"data_dir": own.data_dir, **ports})
     reached = stack.up(mine, prefect=False, say=silent)
     assert (reached.endpoint_url, reached.profile) == (store.where.endpoint_url, "test")
     assert not (own.data_dir / "credentials").exists()
     found = parts(mine)
     assert (found["s3"].state, found["s3"].managed, found["s3"].pid) == ("running", False, None)
+    assert "event-bridge" not in found, "notices of that store are not ours to arrange"
+    token = devices.add(store, "hall-7")
+    upload = one_upload(own.gate_port, token)
+    assert send(upload["url"], b"frame") == 200
+    assert store.get(upload["key"]) == b"frame"
     store.put("models/r/report.html", b"mine")
     assert processes.answers(own.reports_port, "/models/r/report.html")
     stack.down(mine, say=silent)
@@ -255,7 +300,7 @@ def test_the_commands_start_show_and_stop_it(own: Settings, monkeypatch: pytest.
     from deployments.cli import cli
     from tasks.settings import settings
 
-    for name in ("data_dir", "s3_port", "prefect_port", "reports_port"):
+    for name in ("data_dir", "s3_port", "prefect_port", "reports_port", "bridge_port", "gate_port"):
         monkeypatch.setenv(f"F2F_{name.upper()}", str(getattr(own, name)))
     settings.cache_clear()
     try:
@@ -267,6 +312,8 @@ def test_the_commands_start_show_and_stop_it(own: Settings, monkeypatch: pytest.
         assert {name: part["state"] for name, part in found.items()} == {
             "s3": "running",
             "report-server": "running",
+            "upload-gate": "running",
+            "event-bridge": "stopped",
             "prefect-server": "stopped",
             "prefect-worker": "stopped",
         }
@@ -276,7 +323,7 @@ def test_the_commands_start_show_and_stop_it(own: Settings, monkeypatch: pytest.
         assert str(found["s3"]["pid"]) in table
         down = run(cli, ["down"])
         assert (down.exit_code, down.stdout) == (0, "")
-        assert "stopped: report-server, s3" in down.stderr
+        assert "stopped: report-server, upload-gate, s3" in down.stderr
         assert "nothing was running" in run(cli, ["down"]).stderr
     finally:
         settings.cache_clear()

@@ -25,22 +25,30 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def easy_frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder `person/`, `no_person/` with sessions of three: a bright disc is the person, a dark bar is not."""
+    """A folder of easy frames, as `easy_folder` makes them."""
     folder = tmp_path_factory.mktemp("easy")
-    random = np.random.default_rng(7)
+    easy_folder(folder, PER_CLASS, seed=7)
+    return folder
+
+
+def easy_folder(folder: Path, per_class: int, *, seed: int, place: str = "") -> None:
+    """Folders `person/`, `no_person/` with sessions of three: a bright disc is the person, a dark bar is not.
+
+    `place` is part of the sessions' names, which must not come twice in a bucket.
+    """
+    random = np.random.default_rng(seed)
     y, x = np.mgrid[:120, :160]
     for label in ("person", "no_person"):
-        for number in range(PER_CLASS):
+        for number in range(per_class):
             pixels = random.normal(random.uniform(80, 150), 12, (120, 160))
             cy, cx, size = random.integers(35, 85), random.integers(40, 120), random.integers(16, 30)
             if label == "person":
                 pixels[(y - cy) ** 2 + (x - cx) ** 2 < size**2] += 80
             else:
                 pixels[(abs(y - cy) < size // 3) & (abs(x - cx) < 2 * size)] -= 70
-            path = folder / label / f"{label}-{number // 3:03d}" / f"{number:04d}.png"
+            path = folder / label / f"{label}-{place}{number // 3:03d}" / f"{number:04d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(path)
-    return folder
 
 
 @pytest.fixture

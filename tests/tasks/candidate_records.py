@@ -14,6 +14,7 @@ from tasks.lineage import (
     EpochFigures,
     ExpectationOutcome,
     Int8Model,
+    LayerError,
     Offender,
     Report,
     Slice,
@@ -100,6 +101,8 @@ def finished_run(
         scores=store.put_blob(buffer.getvalue()),
         kernels="TFLM (tflite-micro 0.dev20261023182759)",
         seconds=12.5,
+        layers=layers(),
+        layers_left_out=1,
     )
     return FinishedRun(dataset, validation, trained, model, report, judge(report, model, limits))
 
@@ -165,6 +168,28 @@ def curves() -> tuple[EpochFigures, ...]:
         )
         for epoch in range(12)
     )
+
+
+def layers() -> tuple[LayerError, ...]:
+    """Forty operators whose names are hostile; 12 and 13 are clipped, 20 loses nothing."""
+    found = []
+    snr = 50.0
+    for operator in range(40):
+        own = {12: 3.5, 13: -1.0, 20: 120.0}.get(operator, 40 + 8 * np.sin(2.1 * operator))
+        after = float(-10 * np.log10(10 ** (-snr / 10) + 10 ** (-own / 10)))
+        found.append(
+            LayerError(
+                operator=operator,
+                op="DEPTHWISE_CONV_2D" if operator % 3 else "CONV_2D",
+                name=f"block_{operator}_project" if operator != 13 else f"block_13{HOSTILE}$x$",
+                snr_db=after,
+                own_snr_db=float(own),
+                drop_db=snr - after if operator else None,
+                saturated={12: 0.41, 13: 1.0}.get(operator, 0.0),
+            )
+        )
+        snr = after
+    return tuple(found)
 
 
 def _trained(dataset: DatasetVersion) -> TrainedModel:

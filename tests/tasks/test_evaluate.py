@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from tasks.batches import FrameSet
 from tasks.evaluate import ModelsDoNotBelongTogether, NothingToEvaluate, UncleanModel, evaluate, slices
+from tasks.layer_error import LayersNotComparable
 from tasks.lineage import DatasetVersion, Int8Model, Report, TrainedModel
 from tasks.parameters import EvaluateParameters
 from tasks.store import Store
 from tests.tasks.brightness_models import SLOPE, brightness_model
-from tests.tasks.records import OFFENDER, dataset_version, int8_model, trained_model
+from tests.tasks.float_twin import float_twin
+from tests.tasks.records import NOTHING, OFFENDER, dataset_version, int8_model, trained_model
+from tests.tasks.residual_model import residual_model
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +82,9 @@ def test_frames(tmp_path: Path) -> FrameSet:
 def records(store: Store, keras_file: Path) -> tuple[Int8Model, TrainedModel, DatasetVersion]:
     dataset = dataset_version()
     trained = trained_model(dataset, store.put_blob(keras_file.read_bytes()))
-    return int8_model(trained, store.put_blob(brightness_model())), trained, dataset
+    int8 = int8_model(trained, store.put_blob(brightness_model()))
+    fp32 = store.put_blob(brightness_model(dtype="float32"))
+    return int8.model_copy(update={"fp32_tflite": fp32}), trained, dataset
 
 
 def test_the_report_holds_both_models_on_the_same_frames_and_is_found_again(
@@ -100,7 +105,7 @@ def test_the_report_holds_both_models_on_the_same_frames_and_is_found_again(
     assert 0 == loss.point < loss.bound
     assert "40 frames" not in report.kernels
     assert "32 frames compared byte for byte with TFLite's reference kernels" in report.kernels
-    assert seen[-1] == (80, 80)
+    assert seen[-1] == (96, 96)  # both models, and 16 frames for the layers
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
 
     assert store.get_record(report.key, Report) == report
@@ -118,10 +123,37 @@ def test_the_report_holds_both_models_on_the_same_frames_and_is_found_again(
     assert found["both"].int8.auc is not None
     assert sum(part.samples for part in report.slices) == 40
 
+    assert [(layer.operator, layer.op, layer.name) for layer in report.layers] == [
+        (0, "AVERAGE_POOL_2D", "pooled"),
+        (1, "CONV_2D", "logits"),
+        (2, "LOGISTIC", "output"),
+    ]
+    assert report.layers_left_out == 0
+    assert all(20 < layer.own_snr_db <= 120 for layer in report.layers)
+
     started = time.monotonic()
     again = evaluate(store, int8, trained, dataset, test_frames, parameters)
     assert again == report  # with the seconds of the first run: nothing was computed
     assert time.monotonic() - started < report.seconds
+
+
+def test_without_layer_frames_there_are_no_layers_and_the_fp32_file_is_not_read(
+    store: Store, brightness_keras: Path, test_frames: FrameSet
+) -> None:
+    int8, trained, dataset = records(store, brightness_keras)
+    int8 = int8.model_copy(update={"fp32_tflite": NOTHING})  # no such blob
+    report = evaluate(store, int8, trained, dataset, test_frames, EvaluateParameters(layer_frames=0))
+    assert (report.layers, report.layers_left_out) == ((), 0)
+
+
+def test_layers_that_cannot_be_compared_fail_the_evaluation_and_leave_no_report(
+    store: Store, brightness_keras: Path, test_frames: FrameSet
+) -> None:
+    int8, trained, dataset = records(store, brightness_keras)
+    int8 = int8.model_copy(update={"fp32_tflite": store.put_blob(float_twin(residual_model()))})
+    with pytest.raises(LayersNotComparable, match=f"INT8 model {int8.digest[:12]}: none of its 3 operators"):
+        evaluate(store, int8, trained, dataset, test_frames, EvaluateParameters())
+    assert list(store.list("models/reports/")) == []
 
 
 def test_an_unclean_model_is_not_run(store: Store, test_frames: FrameSet) -> None:

@@ -228,6 +228,8 @@ def test_workers_import_neither_tensorflow_nor_prefect_nor_pydantic() -> None:
         "import sys\nfrom tasks.kernels import Job, Worker\n"
         "from tests.tasks.brightness_models import brightness_model\n"
         "Worker(Job('tflm', brightness_model(), (0.0, 255.0), True))\n"
+        "float32 = brightness_model(dtype='float32')\n"
+        "Worker(Job('layers', brightness_model(), (0.0, 255.0), False, any_output=True, fp32=float32))\n"
         "print([name for name in ('tensorflow', 'prefect', 'pydantic', 'pandas') if name in sys.modules])"
     )
     answer = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.plots import pareto, roc, score_distribution, staircase, training_curves
+from tasks.plots import layer_ratios, pareto, roc, score_distribution, staircase, training_curves
 from tasks.sweep_point import SweepPoint
+from tests.tasks.candidate_records import HOSTILE, layers
 from tests.tasks.page_checks import Page
 from tests.tasks.test_sweep_report import point
 
@@ -36,7 +37,8 @@ def checked_svg(svg: str) -> None:
 def test_every_picture_is_svg_for_a_page(scores: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
     from tests.tasks.candidate_records import curves
 
-    pictures = (training_curves(curves()), roc(*scores), score_distribution(*scores, 0.5), pareto([point()]))
+    charts = (roc(*scores), score_distribution(*scores, 0.5), pareto([point()]))
+    pictures = (training_curves(curves()), *charts, layer_ratios(layers(), layers()[14:17]))
     for svg in pictures:
         checked_svg(svg)
     together = "".join(pictures)
@@ -55,7 +57,8 @@ def test_colours_that_pictures_use_exist_on_the_page(scores: tuple[np.ndarray, n
     import tasks.plots
 
     page = (Path(tasks.plots.__file__).parent / "page.html.j2").read_text()
-    for variable in set(re.findall(r"var\((--[a-z0-9]+)\)", roc(*scores) + pareto([point()]))):
+    drawn = roc(*scores) + pareto([point()]) + layer_ratios(layers(), layers()[:1])
+    for variable in set(re.findall(r"var\((--[a-z0-9]+)\)", drawn)):
         assert page.count(f"{variable}: ") == 3, f"{variable} needs a light, a dark and a printed value"
 
 
@@ -66,6 +69,22 @@ def test_the_best_epoch_and_the_phases_are_marked() -> None:
     assert "best epoch 10 of 12" in svg
     assert ">head<" in svg
     assert ">fine-tuning<" in svg
+
+
+def test_marked_layers_are_named_and_an_exact_one_does_not_stretch_the_scale() -> None:
+    svg = layer_ratios(layers(), [layers()[13], layers()[12]])
+    page = Page(svg)
+    assert "1. block_13<script" in page.text  # as text, cut to a length that fits
+    assert "2. block_12_project" in page.text
+    assert HOSTILE not in page.text
+    assert "3. " not in page.text
+    ticks = [float(text) for text in re.findall(r">(\d+)</text>", svg)]
+    assert max(ticks) <= 60  # operator 20 has 120 dB
+
+
+def test_layers_that_lose_nothing_are_drawn_without_a_mark() -> None:
+    exact = [layer.model_copy(update={"own_snr_db": 120.0, "snr_db": 120.0}) for layer in layers()[:1]]
+    checked_svg(layer_ratios(exact, []))
 
 
 def test_one_phase_has_no_boundary() -> None:

@@ -1,0 +1,238 @@
+"""The whole story with real servers: seed, release, a landing that retrains by itself, an alert, rollback, verify.
+
+A local stack of the test's own (S3, Prefect server and worker, bridge, reports), the project's own flows and
+automations, a receiver of webhooks on loopback. Does not touch the browser (test_prefect_ui.py), nor what happens when
+parts of it die (tests/flows/test_watch_flow.py, test_two_machines.py).
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployments import stack
+from deployments.prefect_server import api_url, call
+from tasks import channels, claims
+from tasks.releases import releases
+from tasks.settings import PROJECT, Settings
+from tasks.store import Store
+from tests.conftest import missing_firmware_tool
+from tests.flows.conftest import PER_CLASS, START_WEIGHTS, easy_folder
+from tests.flows.conftest import start_weights as start_weights
+from tests.flows.test_retrain import SMALL
+
+LANDED = 60  # frames of each class that land later
+BOARDS: list[str] = [] if missing_firmware_tool() else ["mps2-an386"]
+RETRAIN: dict[str, Any] = {
+    **SMALL,
+    "firmware": {"boards": BOARDS, "golden_frames": 8},
+    "promote": {"compare": {"max_behind_bound": 0.5, "min_slice_accuracy": 0.6, "min_slice_frames": 10}},
+}
+POLICY = {"min_new_per_class": LANDED, "min_new_fraction": 1.0, "max_age_days": 0}
+STORY_SECONDS = 900
+
+
+class Receiver(BaseHTTPRequestHandler):
+    """Takes every alert."""
+
+    alerts: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        self.alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing: the test's output is for what fails."""
+
+
+@pytest.fixture
+def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A webhook's address and what has arrived there."""
+    alerts: list[dict[str, Any]] = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Receiver,), {"alerts": alerts}))
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/alerts", alerts
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_frames_become_releases_by_themselves_and_a_bad_conversion_raises_the_alarm(
+    own: Settings, receiver: tuple[str, list[dict[str, Any]]], tmp_path: Path, start_weights: bytes
+) -> None:
+    url = api_url(own.prefect_port)
+    address, alerts = receiver
+    environment = _environment(own)
+    store = Store(stack.up(own, say=lambda text: None))
+    store.put(START_WEIGHTS, start_weights)
+    _f2f(environment, "alerts", "add", "webhook", address)
+
+    # The seed, and a look that somebody starts: the first release. Until then frames start nothing by themselves.
+    watch = call(url, "GET", "/deployments/name/watch/watch")
+    assert _patch(url, watch["id"], {"paused": True})
+    easy_folder(tmp_path / "seed", PER_CLASS, seed=7)
+    _f2f(environment, "import", str(tmp_path / "seed"), "--device", "easy-cam")
+    _f2f(environment, "watch", *_assignments("retrain", RETRAIN), *_assignments("policy", POLICY))
+    _until(lambda: channels.current(store), "the first release", url)
+    assert [release.number for release in releases(store)] == [1]
+
+    # Frames land from another device, and what follows needs nobody: notice, event, look, claim, run, release.
+    parameters = {
+        "parameters": {"policy": POLICY, "retrain": {**RETRAIN, "promote": {**RETRAIN["promote"], "dry_run": False}}}
+    }
+    assert _patch(url, watch["id"], {"paused": False, "parameters": parameters})
+    easy_folder(tmp_path / "landing", LANDED, seed=8, place="porch-")
+    _f2f(environment, "import", str(tmp_path / "landing"), "--device", "porch-cam")
+    _until(lambda: _release(store) == 2, "the second release", url)
+    runs = _retrains(url)
+    assert len(runs) == 2, runs
+    newest = claims.newest(store)
+    assert newest
+    assert newest.claim.number == 2
+
+    # The same events once more: nothing new, so nothing starts.
+    before = len(_runs(url, "watch"))
+    for _ in range(2):
+        event = {
+            "event": "frames2firmware.frames.landed",
+            "resource": {"prefect.resource.id": "frames2firmware.device.porch-cam"},
+            "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "payload": {"device": "porch-cam"},
+        }
+        call(url, "POST", "/events", [event])
+    _until(lambda: len(_runs(url, "watch")) > before, "a look after the events", url)
+    _until(lambda: all(run["state_type"] == "COMPLETED" for run in _runs(url, "watch")[:1]), "its end", url)
+    assert len(_retrains(url)) == 2
+
+    # A conversion goes wrong: rejected, nothing released, and the alarm says what somebody needs.
+    sabotaged = [sys.executable, "-m", "tests.deployments.sabotaged_retrain"]
+    wanted = [*_assignments("", RETRAIN), "quantize.seed=1", "promote.dry_run=false", "--json"]
+    done = subprocess.run(
+        [*sabotaged, *wanted], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stderr[-3000:]
+    candidate = json.loads(done.stdout)
+    _until(lambda: _degraded(alerts), "the alert", url)
+    (alert,) = _degraded(alerts)
+    payload = alert["payload"]
+    assert payload["int8"] == candidate["int8"]
+    assert payload["fp32_accuracy"] - payload["int8_accuracy"] == pytest.approx(payload["loss"]["point"])
+    assert payload["loss"]["point"] > payload["loss"]["limit"]
+    assert payload["loss"]["bound"] >= payload["loss"]["point"]
+    assert len(payload["layers"]) == 3
+    assert payload["worst_slice"]["name"] in {"easy-cam", "porch-cam"}
+    assert payload["field"]["release"] == 2
+    assert f"{100 * payload['int8_accuracy']:.2f} %" in alert["subject"]
+    assert all(layer["text"] in alert["text"] for layer in payload["layers"])
+    with urllib.request.urlopen(payload["report"]["url"]) as page:  # the link opens
+        assert candidate["verdict"][:12] in page.read().decode()
+    assert _release(store) == 2
+
+    # The same model once more is the same rejection, and no second alert.
+    again = subprocess.run(
+        [*sabotaged, *wanted], env=environment, cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert again.returncode == 3, again.stderr[-3000:]
+    assert json.loads(again.stdout)["digest"] == candidate["digest"]
+
+    # Back to the first release, with a reason; what devices get is what was published, to the byte.
+    _f2f(environment, "rollback", "1", "--reason", "the porch sees ghosts")
+    held = channels.current(store)
+    assert held
+    assert (held.release, held.revision, held.kind, held.reason) == (1, 3, "rollback", "the porch sees ghosts")
+    verified = json.loads(_f2f(environment, "verify", "--json"))
+    assert (verified["release"], verified["revision"], verified["findings"]) == (1, 3, [])
+    model = releases(store)[0].artefacts["model_int8.tflite"]
+    store.put(model.key, store.get(model.key)[:-1] + b"!")
+    refused = subprocess.run([_program(), "verify"], env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 3
+    assert model.key in refused.stderr
+    assert len(_degraded(alerts)) == 1
+
+
+def _release(store: Store) -> int:
+    held = channels.current(store)
+    return held.release if held else 0
+
+
+def _degraded(alerts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [alert for alert in alerts if alert["alert"] == "quantization degraded"]
+
+
+def _runs(url: str, deployment: str) -> list[dict[str, Any]]:
+    """The deployment's runs, the newest first."""
+    wanted = {"deployments": {"name": {"any_": [deployment]}}, "sort": "EXPECTED_START_TIME_DESC"}
+    found: list[dict[str, Any]] = call(url, "POST", "/flow_runs/filter", wanted)
+    return [run for run in found if not (run["state_type"] == "SCHEDULED" and run["auto_scheduled"])]
+
+
+def _retrains(url: str) -> list[str]:
+    return [run["state_name"] for run in _runs(url, "retrain")]
+
+
+def _patch(url: str, deployment: str, change: dict[str, Any]) -> bool:
+    request = urllib.request.Request(
+        f"{url}/deployments/{deployment}",
+        json.dumps(change).encode(),
+        {"Content-Type": "application/json"},
+        method="PATCH",
+    )
+    for _ in range(20):
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return bool(answer.status == 204)
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:  # SQLite is busy
+                raise
+            time.sleep(1)
+    return False
+
+
+def _until(holds: Callable[[], Any], what: str, url: str) -> None:
+    end = time.monotonic() + STORY_SECONDS
+    while not holds():
+        runs = _runs(url, "watch") + _runs(url, "retrain")
+        said = [f"{run['name']} {run['state_name']}: {(run['state'] or {}).get('message')}" for run in runs]
+        assert time.monotonic() < end, f"no {what} within {STORY_SECONDS} s; runs: {said}"
+        assert not {"FAILED", "CRASHED"} & {run["state_type"] for run in runs}, (what, said)
+        time.sleep(1)
+
+
+def _assignments(prefix: str, groups: dict[str, Any]) -> list[str]:
+    """Nested groups as NAME=VALUE."""
+    found = []
+    for name, value in groups.items():
+        full = f"{prefix}.{name}" if prefix else name
+        found += _assignments(full, value) if isinstance(value, dict) else [f"{full}={json.dumps(value)}"]
+    return found
+
+
+def _environment(own: Settings) -> dict[str, str]:
+    ports = {
+        f"F2F_{name.upper()}": str(getattr(own, name)) for name in type(own).model_fields if name.endswith("_port")
+    }
+    mine = {name: value for name, value in os.environ.items() if name != "PREFECT_HOME"}
+    return {**mine, "F2F_DATA_DIR": str(own.data_dir), **ports}
+
+
+def _program() -> str:
+    return str(Path(sys.executable).with_name("f2f"))
+
+
+def _f2f(environment: dict[str, str], *arguments: str) -> str:
+    done = subprocess.run([_program(), *arguments], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"f2f {' '.join(arguments)}: {done.stderr[-3000:]}"
+    return done.stdout
