@@ -29,6 +29,7 @@ from tasks.candidates import FinishedRun
 from tasks.events import Event
 from tasks.ingest import IngestSummary
 from tasks.lineage import Candidate, DatasetVersion, ValidationOutcome
+from tasks.releases import load_release
 from tasks.report import public_url
 from tasks.store import Store, open_store
 from tasks.watch import SilentDevice
@@ -106,6 +107,25 @@ def tell_silent(devices: Sequence[SilentDevice], hours: float) -> None:
     """An event for each device of which nothing came for `hours`; once for each silence, however often one looks."""
     for one in devices:
         emit(alerts.device_silent(one.device, one.last_seen, hours))
+
+
+def tell_channel(name: str) -> None:
+    """An event of the revision that a channel is at: published or rolled back. Once a revision, whoever looks first."""
+    try:
+        store = open_store()
+        held = channels.current(store, name)
+        if held is None:
+            return
+        release = load_release(store, held.release)
+        before = [revision.release for revision in channels.history(store, name) if revision.revision < held.revision]
+        if held.kind == "rollback":
+            event = alerts.rolled_back(held, left=before[-1] if before else None)
+        else:
+            event = alerts.release_published(release, held, report_url=public_url(store, release.html))
+    except Exception as error:
+        _log.warning("the event of channel %s was not made (%s)", name, _reason(error))
+        return
+    emit(event)
 
 
 def _indexed_since(store: Store, moment: datetime) -> dict[str, int]:

@@ -3,14 +3,16 @@
 from prefect import flow
 from prefect.artifacts import create_image_artifact, create_markdown_artifact
 
+from flows.events import tell_channel
 from flows.parameters import PromoteRunParameters
 from flows.stages import check_store, shown, stage
 from tasks import promotion
 from tasks.lineage import Candidate
 from tasks.parameters import PromoteParameters
 from tasks.promotion import Promotion
-from tasks.release_line import as_markdown, store_picture
+from tasks.release_line import as_markdown, in_the_field, store_picture
 from tasks.report import public_url
+from tasks.report_figures import percent
 from tasks.signing import load_signing_key
 from tasks.store import open_store
 
@@ -42,6 +44,7 @@ def check_promotion(parameters: PromoteParameters) -> None:
 def promote_candidate(candidate: Candidate, parameters: PromoteParameters) -> Promotion:
     """Candidate -> release and channel, with artifacts that show both."""
     found = promotion.promote(open_store(), candidate, parameters, progress=shown("channel's model"))
+    tell_channel(parameters.channel)  # whatever came of this one: an earlier run may have died before it told
     create_markdown_artifact(_as_markdown(found), key="promotion", description=found.sentence)
     show_line(parameters.channel)
     return found
@@ -53,13 +56,15 @@ def show_line(channel: str) -> None:
     key = store_picture(store, channel)
     if key is None:
         return
-    create_markdown_artifact(as_markdown(store, channel), key=f"channel-{channel}", description="Releases and why")
+    now = in_the_field(store, channel)
+    create_markdown_artifact(as_markdown(store, channel), key=f"channel-{channel}", description=now)
     if url := public_url(store, key):
-        create_image_artifact(url, key=f"accuracy-{channel}", description="Accuracy over releases")
+        create_image_artifact(url, key=f"accuracy-{channel}", description=f"{now}; accuracy over releases")
 
 
 def _as_markdown(found: Promotion) -> str:
-    text = f"# {found.sentence[0].upper()}{found.sentence[1:]}\n"
+    head, _, why = found.sentence.partition(": ")
+    text = f"# {head[0].upper()}{head[1:]}\n" + (f"\n{why[0].upper()}{why[1:]}.\n" if why else "")
     if found.comparison is None:
         return text
     text += "\n| | rule | found |\n|---|---|---|\n"
@@ -67,7 +72,7 @@ def _as_markdown(found: Promotion) -> str:
         text += f"| {'ok' if rule.passed else '**broken**'} | {rule.name} | {rule.reason} |\n"
     text += "\n| device | test frames | candidate | in the channel | floor |\n|---|---:|---:|---:|---:|\n"
     for one in found.comparison.slices:
-        channel = "" if one.channel is None else f"{one.channel:.4f}"
-        floor = "" if one.floor is None else f"{one.floor:g}"
-        text += f"| {one.name} | {one.frames:,} | {one.candidate:.4f} | {channel} | {floor} |\n"
+        channel = "" if one.channel is None else percent(one.channel)
+        floor = "" if one.floor is None else percent(one.floor)
+        text += f"| {one.name} | {one.frames:,} | {percent(one.candidate)} | {channel} | {floor} |\n"
     return text

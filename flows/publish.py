@@ -9,7 +9,7 @@ from tasks.candidates import FinishedRun, find_candidate
 from tasks.firmware_figures import firmware_table
 from tasks.lineage import Candidate, ValidationOutcome
 from tasks.report import markdown_summary, public_url, store_report
-from tasks.report_figures import outcome
+from tasks.report_figures import outcome, percent, rule_row
 from tasks.store import open_store
 from tasks.sweep_point import SweepPoint
 
@@ -26,20 +26,36 @@ def publish(run: FinishedRun) -> Candidate:
     create_markdown_artifact(
         markdown_summary(run, report_url=url, docs_url=public_url(store, f"{run.validation.docs}/index.html")),
         key="verdict",
-        description=outcome(run.verdict, run.firmware),
+        description=_in_short(run),
     )
     create_table_artifact(
-        [{"rule": r.name, "passed": r.passed, "figure": r.figure, "limit": r.limit} for r in run.verdict.rules],
+        [
+            {"rule": row.title, "holds": "yes" if row.passed else "NO", "figure": row.figure, "limit": row.limit}
+            for row in map(rule_row, run.verdict.rules)
+        ],
         key="gate",
-        description="Every rule of the gate",
+        description=f"{sum(r.passed for r in run.verdict.rules)} of {len(run.verdict.rules)} rules hold",
     )
     if run.firmware:
         create_table_artifact(
-            firmware_table(run.firmware), key="firmware", description="One image a board; arena figures are bytes"
+            _a_column_a_board(firmware_table(run.firmware)),
+            key="firmware",
+            description=f"{sum(i.passed for i in run.firmware)} of {len(run.firmware)} images proven; arena in bytes",
         )
     if url:
         create_link_artifact(url, link_text="Report", key="report", description="The whole report of this run")
     return candidate
+
+
+def _in_short(run: FinishedRun) -> str:
+    """A line for the list of artifacts, and for the list of versions: there it tells one run from the other."""
+    said = outcome(run.verdict, run.firmware)
+    return f"{said}: {percent(run.report.quantized.accuracy)} INT8 accuracy" if run.report else said
+
+
+def _a_column_a_board(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The page is narrow and there are few boards: figures go down, boards across."""
+    return [{"figure": name, **{row["board"]: row[name] for row in rows}} for name in rows[0] if name != "board"]
 
 
 def show_validation(outcome: ValidationOutcome) -> None:
@@ -49,12 +65,14 @@ def show_validation(outcome: ValidationOutcome) -> None:
         for e in sorted(outcome.expectations, key=lambda e: e.success)
     )
     url = public_url(open_store(), f"{outcome.docs}/index.html")
+    held = sum(one.success for one in outcome.expectations)
     create_markdown_artifact(
         f"# Data set {'valid' if outcome.success else 'refused'}\n\n"
+        f"{held} of {len(outcome.expectations)} expectations hold. "
         f"{f'[Data Docs]({url})' if url else f'Data Docs: `{outcome.docs}`'}\n\n"
         f"| | expectation | observed | examples |\n|---|---|---|---|\n{rows}\n",
         key="validation",
-        description="Great Expectations checkpoint",
+        description=f"{held} of {len(outcome.expectations)} expectations hold",
     )
 
 

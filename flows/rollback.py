@@ -2,6 +2,7 @@
 
 from prefect import flow
 
+from flows.events import tell_channel
 from flows.parameters import RollbackParameters
 from flows.promote import show_line
 from flows.stages import check_store, stage
@@ -26,5 +27,6 @@ def move_back(parameters: RollbackParameters) -> Channel:
     store = open_store()
     number = parameters.release or promotion.release_before(store, parameters.channel)
     moved = promotion.rollback(store, number, parameters.reason, parameters.channel)
+    tell_channel(parameters.channel)
     show_line(parameters.channel)
     return moved

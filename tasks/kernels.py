@@ -188,18 +188,6 @@ def open_keras(path: str) -> tuple[Run, Tensor, Tensor]:
     return run, Tensor(shapes[0], "float32"), Tensor(shapes[1], "float32")
 
 
-def open_layers(job: Job, int8_table: NDArray[Any]) -> tuple[Run, Tensor, str]:
-    """Both models of the layer analysis (layer_sums.py), and sums instead of scores as their output."""
-    from tasks.layer_sums import SUMS, LayerSums
-
-    assert isinstance(job.model, bytes)
-    fp32_table, _ = input_table(tflite_tensors(job.fp32)[0], job.input_range)
-    _say("opening TFLite's reference kernels")
-    layers = LayerSums(job.fp32, job.model, fp32_table, int8_table)
-    kernels = f"TFLite's reference kernels (ai-edge-litert {version('ai-edge-litert')})"
-    return layers.run, Tensor((1, len(layers.pairs) * len(SUMS)), "float64"), kernels
-
-
 def tflite_tensors(model: bytes) -> tuple[Tensor, Tensor]:
     """Input and output of a .tflite, from the flatbuffer alone. Raises `Refused`."""
     from ai_edge_litert import schema_py_generated as schema
@@ -246,6 +234,9 @@ class Worker:
             self.run, _ = open_litert(job.model, reference=False)  # type: ignore[arg-type]
             kernels = f"TFLite's builtin kernels (ai-edge-litert {version('ai-edge-litert')}), no delegate"
         elif job.engine == "layers":
+            from tasks.layer_sums import open_layers
+
+            _say("opening TFLite's reference kernels")
             self.run, output, kernels = open_layers(job, table)
             self.table = np.arange(256, dtype=np.uint8)  # gray levels: its two models have inputs of their own
         elif job.engine == "tflm":

@@ -44,7 +44,7 @@ def layer_errors(
     """The error of each operator in execution order, and how many operators of the INT8 file have no counterpart.
 
     Both are .tflite files of one graph by one converter; `frames` uint8 (n, 120, 160). Interpreters run in processes of
-    their own, `workers` 0: one a core. Sixteen frames of a MobileNetV2 0.5 take two seconds. Raises
+    their own, `workers` 0: one a core. Sixteen frames of a MobileNetV2 0.5 take three seconds on two cores. Raises
     `LayersNotComparable`, `NotAModel`, and `tasks.interpreters.InterpreterError`.
     """
     graph = read_model(int8).subgraphs[0]

@@ -8,6 +8,7 @@ alone make of FP32's values, whichever is more: where an input's range is clippe
 
 import copy
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from typing import Any
 
 import flatbuffers  # type: ignore[import-untyped]
@@ -16,7 +17,8 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from tasks.cut_model import _prune_buffers, _prune_tensors
-from tasks.kernels import open_litert
+from tasks.kernels import Job, Run, input_table, open_litert, tflite_tensors
+from tasks.kernels import Tensor as KernelTensor
 from tasks.layer_match import activations, match
 from tasks.tflite_file import Tensor, read_model
 
@@ -75,6 +77,15 @@ class LayerSums:
         wanted = _answers(self.fp32_alone, [real for real, has in zip(reals, with_kernel, strict=True) if has])
         for pair, answer, real, has in zip(self.pairs, answers, reals, with_kernel, strict=True):
             yield _real(answer, self.tensors[pair.output]), next(wanted) if has else real[0]  # QUANTIZE changes nothing
+
+
+def open_layers(job: Job, int8_table: NDArray[Any]) -> tuple[Run, KernelTensor, str]:
+    """A job's two models, their sums as an output (1, operators x SUMS), and the name of the kernels."""
+    assert isinstance(job.model, bytes)
+    fp32_table, _ = input_table(tflite_tensors(job.fp32)[0], job.input_range)
+    layers = LayerSums(job.fp32, job.model, fp32_table, int8_table)
+    kernels = f"TFLite's reference kernels (ai-edge-litert {version('ai-edge-litert')})"
+    return layers.run, KernelTensor((1, len(layers.pairs) * len(SUMS)), "float64"), kernels
 
 
 def unchained(model: bytes, operators: Sequence[int]) -> bytes:

@@ -7,9 +7,9 @@ import hashlib
 import io
 import re
 from collections.abc import Collection
-from html import escape
 
 import numpy as np
+from markupsafe import escape  # what Jinja escapes with
 
 # A picture as report.html.j2 writes it. Pages of before there was a `data-frame` name the frame by its key alone.
 _PICTURE = re.compile(
@@ -44,7 +44,7 @@ def without_pictures(page: bytes, wanted: Collection[str], keys: Collection[str]
 
     What is written below a picture (scores, device, session) stays.
     """
-    escaped = {_as_written(key) for key in keys}
+    escaped = {str(escape(key)) for key in keys}
 
     def cut(picture: re.Match[str]) -> str:
         pixels = picture["pixels"]
@@ -80,8 +80,3 @@ def _layout(data: bytes, *, whole: bool = True) -> tuple[int, tuple[int, int, in
     if whole and len(data) != file.tell() + shape[0] * shape[1] * shape[2]:
         raise ValueError(f"{len(data)} bytes for {shape}")
     return file.tell(), (shape[0], shape[1], shape[2])
-
-
-def _as_written(key: str) -> str:
-    """A key as Jinja writes it into an attribute."""
-    return escape(key, quote=False).replace("'", "&#39;").replace('"', "&#34;")

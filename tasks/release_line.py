@@ -5,6 +5,7 @@ from tasks.lineage import Report
 from tasks.release_plot import accuracy_over_releases
 from tasks.release_records import Channel, Release
 from tasks.releases import releases
+from tasks.report_figures import percent
 from tasks.store import Store
 
 
@@ -33,6 +34,12 @@ def store_picture(store: Store, channel: str) -> str | None:
     return key
 
 
+def in_the_field(store: Store, channel: str) -> str:
+    """Which release devices get from `channel`, in a few words."""
+    held = channels.current(store, channel)
+    return f"release {held.release} in the field (revision {held.revision})" if held else "nothing in the field"
+
+
 def as_markdown(store: Store, channel: str, newest: int = 20) -> str:
     """The newest releases of the line as a table, and the channel's last revisions with their reasons."""
     line, history = line_of(store, channel)
@@ -41,7 +48,7 @@ def as_markdown(store: Store, channel: str, newest: int = 20) -> str:
     text += "| release | INT8 accuracy | test frames | boards | published |\n|---:|---:|---:|---|---|\n"
     for release in line[: -newest - 1 : -1]:
         mark = f"**{release.number}**" if held and release.number == held.release else str(release.number)
-        text += f"| {mark} | {release.accuracy:.4f} | {release.test_frames:,} | {', '.join(release.boards)} "
+        text += f"| {mark} | {percent(release.accuracy)} | {release.test_frames:,} | {', '.join(release.boards)} "
         text += f"| {release.created_at:%Y-%m-%d %H:%M} |\n"
     text += "\n| revision | release | | why | when |\n|---:|---:|---|---|---|\n"
     for revision in history[: -newest - 1 : -1]:

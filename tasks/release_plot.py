@@ -13,6 +13,8 @@ _COLOURS = (
     "background:#ffffff;font-family:system-ui,sans-serif"
 )
 
+SIZE = (7.0, 3.7)  # inches; the UI scales it down to some 600 pixels
+
 
 def accuracy_over_releases(line: Sequence[Release], fp32: Sequence[float], history: Sequence[Channel]) -> str:
     """A standalone <svg>. `line`: releases in order, at least one; `fp32`: their FP32 accuracies (0..1);
@@ -38,7 +40,14 @@ def accuracy_over_releases(line: Sequence[Release], fp32: Sequence[float], histo
         axes.set_ylabel("accuracy on its test frames (%)")
         axes.set_xticks(numbers if len(numbers) <= 20 else numbers[:: len(numbers) // 10])
         axes.margins(x=0.08, y=0.25)
+        low, high = axes.get_ylim()
+        if high > 100:  # room for the marks, but no ticks where there is nothing to reach
+            ticks = [tick for tick in axes.get_yticks() if low <= tick <= 100]
+            axes.set_yticks(ticks)
+            axes.set_ylim(low, 100 + 0.12 * (100 - low))
         figure.legend(loc="outside upper left", ncols=4)
 
-    svg = drawn("releases", "Accuracy over releases", (8, 3.8), draw)
-    return svg.replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" style="{_COLOURS}"', 1)
+    svg = drawn("releases", "Accuracy over releases", SIZE, draw)
+    # As the source of an <img> it needs a size of its own: without one browsers take 300 x 150.
+    pixels = 'width="{:.0f}" height="{:.0f}"'.format(*(144 * inches for inches in SIZE))
+    return svg.replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" {pixels} style="{_COLOURS}"', 1)

@@ -255,10 +255,11 @@ def markdown_summary(run: FinishedRun, *, report_url: str | None, docs_url: str 
     ]
     lines += ["", *firmware_markdown(run.firmware)] if run.firmware else []
     held = sum(e.success for e in validation.expectations)
+    devices = "1 device" if len(dataset.devices) == 1 else f"{len(dataset.devices)} devices"
     frames = sum(sum(counts.values()) for counts in dataset.counts.values())
     lines += [
         "",
-        f"Data set `{dataset.digest[:12]}`: {frames:,} frames of {len(dataset.devices)} devices, "
+        f"Data set `{dataset.digest[:12]}`: {frames:,} frames of {devices}, "
         f"{held} of {len(validation.expectations)} expectations hold.",
         "",
         figures.training_sentence(trained),

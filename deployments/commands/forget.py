@@ -90,8 +90,8 @@ def command(
                 erased = erase(store, forgotten.pixels, forgotten.keys, reason, progress=progress)
             answer["erased"] = erased.model_dump(mode="json")
             click.echo(
-                f"erased: {erased.objects:,} objects; packed anew: {erased.shards:,} shards; taken out of "
-                f"{erased.pages:,} report pages and {erased.golden:,} files of golden frames",
+                f"erased: {_many(erased.objects, 'object')}; packed anew: {_many(erased.shards, 'shard')}; "
+                f"taken out of {_many(erased.pages, 'report page')} and {_many(erased.golden, 'file')} of golden frames",
                 err=True,
             )
         click.echo(f"{selection} is in no later data set", err=True)
@@ -102,7 +102,8 @@ def command(
 def _show(selection: "Selection", affected: "Affected") -> None:
     """What it is about, for a person."""
     before = f" ({affected.already:,} of them forgotten before)" if affected.already else ""
-    click.echo(f"{selection}: {affected.frames:,} frames{before}, {affected.objects:,} objects", err=True)
+    frames, objects = _many(affected.frames, "frame"), _many(affected.objects, "object")
+    click.echo(f"{selection}: {frames}{before}, {objects}", err=True)
     for what, counts in (("device", affected.devices), ("session", affected.sessions), ("split", affected.splits)):
         named = [f"{name} {count:,}" for name, count in counts.items()]
         more = f" and {len(named) - SHOWN:,} more" if len(named) > SHOWN else ""
@@ -113,6 +114,10 @@ def _show(selection: "Selection", affected: "Affected") -> None:
     for held in affected.releases:
         now = f", now in channel {', '.join(held.channels)}" if held.channels else ""
         click.echo(f"  in release {held.release}{now}", err=True)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _confirmed(erasing: bool) -> bool:

@@ -71,6 +71,7 @@ def command(queues: tuple[str, ...], pool: str, limit: int | None, name: str | N
         f"{where.endpoint_url or 'AWS'}, code in {PROJECT}",
         err=True,
     )
+    (where.data_dir / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
     line = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", name or machine_name()]
     line += ["--install-policy", "never", "--no-create-pool-if-not-found"]
     line += [part for queue in queues for part in ("--work-queue", queue)]

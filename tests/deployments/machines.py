@@ -25,7 +25,8 @@ from tasks.settings import PROJECT
 
 _UNSHARE = ["unshare", "--mount", "--net", "--pid", "--uts", "--fork", "--kill-child=KILL", "--mount-proc"]
 
-# What process 1 of a new machine does, as root. Its parameters are in the environment: see `Network.start`.
+# What process 1 of a new machine does, as root. Parameters are in the environment (see `Network.start`), the code is
+# an archive on standard input.
 _BOOT = """
 set -eu
 tries=0
@@ -38,8 +39,7 @@ ip route add "$HUB" via "$GATEWAY"
 
 mount -t tmpfs -o mode=755 tmpfs "$DISK"
 mkdir -p "$DISK/home" "$DISK/tmp" "$CODE"
-tar -C "$PROJECT" --exclude=./.venv --exclude=./.f2f --exclude=./.git --exclude=./.env --exclude=target -cf - . |
-  tar -C "$CODE" -xf -
+tar -C "$CODE" -xf -
 mkdir "$DISK/venv"
 mount --bind "$VENV" "$DISK/venv"
 mount -t tmpfs tmpfs "$PROJECT"  # hidden, but for the packages if they are in it
@@ -111,15 +111,17 @@ class Network:
         self._links: list[str] = []
         self._tag = f"{random.randrange(16**5):05x}"
         self.machines: list[Machine] = []
-        self.disk = folder / "disk"  # every machine mounts its own here
-        self.disk.mkdir()
+        self._code = folder / "code.tar"  # once: a checkout may be edited while machines are made of it
+        kept_out = [f"--exclude={name}" for name in ("./.venv", "./.f2f", "./.git", "./.env", "target")]
+        subprocess.run(["tar", "-C", PROJECT, *kept_out, "-cf", self._code, "."], check=True)
+        self.disk = folder  # where every machine mounts its own disk, over what is in this folder here
         # On a pair that stays, both ends here: a machine that ends takes its own pair with it.
         subnet, _, _ = self._pair()
         self.hub = str(subnet[1])
 
     def start(self, name: str, code: str, line: list[str], environment: Mapping[str, str]) -> Machine:
         """A machine with its copy of the code in `code` on its disk, running `line` in it."""
-        subnet, link, peer = self._pair()
+        subnet, _, peer = self._pair()
         path, log = self.disk / code, self.folder / f"{name}.log"
         setup = {
             "LINK": peer,
@@ -132,11 +134,11 @@ class Network:
             "PROJECT": str(PROJECT),
             "VENV": sys.prefix,
         }
-        with log.open("wb") as output:
+        with log.open("wb") as output, self._code.open("rb") as code_archive:
             process = subprocess.Popen(
                 [*_UNSHARE, "sh", "-c", _BOOT, "boot", *line],
                 env=_system_environment() | self._own_folders() | dict(environment) | {"PYTHONPATH": str(path)} | setup,
-                stdin=subprocess.DEVNULL,
+                stdin=code_archive,
                 stdout=output,
                 stderr=output,
                 cwd="/",

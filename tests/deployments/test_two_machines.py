@@ -22,7 +22,7 @@ from deployments import prefect_server, versitygw
 from deployments.prefect_server import api_url, call
 from tasks import dataset as datasets
 from tasks.candidates import newest_passed
-from tasks.firmware import build_firmware
+from tasks.firmware import build_firmware, firmware_code_version
 from tasks.firmware_records import FirmwareImage
 from tasks.ingest import ingest
 from tasks.labelled_folder import labelled_folder
@@ -93,26 +93,27 @@ class Site:
 
 
 @pytest.fixture
-def site(arm_tools: None, s3_program: Path, easy_frames: Path, tmp_path: Path) -> Iterator[Site]:  # noqa: F811
+def site(arm_tools: None, s3_program: Path, easy_frames: Path) -> Iterator[Site]:  # noqa: F811
     """S3 and Prefect on PostgreSQL at the hub's address, all deployments, a bucket with indexed frames, no machine."""
     require_namespaces()
+    firmware_code_version()  # is read once a process: what this one has is what the machines get a copy of
     with network() as machines, cluster(machines.hub, clients=machines.block) as postgres:
         servers: list[subprocess.Popen[bytes]] = []
+        folder = machines.folder
         try:
             servers.append(_s3(s3_program, machines, port := free_port()))
-            where = _settings(tmp_path, f"http://{machines.hub}:{port}")
-            url = _prefect(tmp_path, machines.hub, postgres, servers)
+            where = _settings(folder, f"http://{machines.hub}:{port}")
+            url = _prefect(folder, machines.hub, postgres, servers)
             store = Store(where)
             store.create_bucket()
             upload(store, labelled_folder(easy_frames, "easy-cam").files)
             ingest(store, SplitParameters())
-            prefect_server.deploy(tmp_path, url, {}, PROJECT, print)
+            prefect_server.deploy(folder, url, {}, PROJECT, print)
             yield Site(machines, url, store, postgres)
         finally:
             machines.close()  # before what they talk to
             for server in servers:
-                server.terminate()
-            for server in servers:
+                server.kill()  # nothing of them is kept
                 server.wait(30)
 
 

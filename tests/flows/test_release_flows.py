@@ -74,6 +74,11 @@ def test_promote_rollback_and_their_artifacts(keyed: Store) -> None:
         assert picture.startswith("<svg xmlns=")
     assert "rolled back" in picture
 
+    # Each revision was told once: two releases and a rollback.
+    told = sorted(item.key for item in keyed.list("alerts/release-"))
+    names = ("published/stable-1", "published/stable-2", "rolled-back/stable-3")
+    assert told == [f"alerts/release-{name}.{end}" for name in names for end in ("json", "sent")]
+
     kept = f2f("promote", f"candidate={two.digest[:10]}", "--publish")
     assert kept.exit_code == 3
     assert "only a newer one is promoted" in kept.stderr

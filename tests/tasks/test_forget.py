@@ -366,7 +366,7 @@ def test_pages_of_before_pictures_were_marked_lose_the_picture_by_the_frames_key
             f"<figcaption>{key}</figcaption></figure>"
         )
 
-    hostile, other = "frames/2026-01-01/a&b/&#39;s&#34;&lt;i&gt;/1.jpg", "frames/2026-01-01/a/s/2.jpg"
+    hostile, other = "frames/2026-01-01/a&amp;b/&#39;s&#34;&lt;i&gt;/1.jpg", "frames/2026-01-01/a/s/2.jpg"
     page = f"<!DOCTYPE html>{picture(hostile)}{picture(other)}"
     cut = without_pictures(page.encode(), set(), {"frames/2026-01-01/a&b/'s\"<i>/1.jpg"}).decode()
     assert cut.count("<img") == 1
@@ -460,7 +460,7 @@ def test_a_data_set_made_after_an_erasing_is_valid_and_compared(full: Store) -> 
 
     erased(full, SHOWN)
     version = dataset_of(full)
-    few = ValidationParameters(min_frames_train=1, min_frames_val=1, min_frames_test=1)
+    few = ValidationParameters(min_frames_train=2, min_frames_val=2, min_frames_test=2)
     outcome = validate(full, version, load_manifest(full, version), few)
     wrong = [found for found in outcome.expectations if "shard" in found.observed or "pixels" in found.observed]
     assert not [found for found in outcome.expectations if found.error], outcome.expectations
@@ -621,7 +621,7 @@ def killed(template: Store, this_bucket: Store) -> Store:
 
 def test_killed_at_any_moment_it_leaves_nothing_broken_and_the_next_one_finishes(killed: Store) -> None:
     version = dataset_of(killed)
-    for writes in range(40):
+    for writes in (1, 2, 3, 4, 6, 8, 12, 100):
         command = [sys.executable, "-c", KILLED, str(writes), sha(SHOWN)]
         done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
         found = verify_channel(killed, "stable")
@@ -630,7 +630,7 @@ def test_killed_at_any_moment_it_leaves_nothing_broken_and_the_next_one_finishes
         if done.returncode == 0:
             break
         assert done.returncode == -signal.SIGKILL, done.stderr
-    assert writes >= 5
+    assert writes > 4
     assert copies(killed, SHOWN) == []
     assert_intact(killed, version, {SHOWN})
 
