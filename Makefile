@@ -15,6 +15,7 @@ demo: setup firmware-tools ## The main job on composed frames: local stack, impo
 test: setup firmware-tools ## All tests, against a real S3 server and emulated boards
 	@.venv/bin/python -m deployments.versitygw_install
 	@.venv/bin/python -m deployments.firmware_nightly
+	@.venv/bin/python -m deployments.browser
 	.venv/bin/pytest
 
 firmware-tools: setup ## Rust, Arm's GCC and QEMU for the firmware (what cannot be installed is named, not fatal)

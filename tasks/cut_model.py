@@ -50,10 +50,10 @@ def cut_after(model: bytes, operator: int) -> bytes:
     _refuse_outside_data(contents, whole)
     main = whole.subgraphs[0]
     main.operators, main.outputs = [main.operators[i] for i in kept], [output]
-    _prune_tensors(main)
+    prune_tensors(main)
     if not any(graph.operators[i].calls for i in kept):  # else every subgraph stays, so that their numbers hold
         whole.subgraphs = [main]
-    _prune_buffers(whole, model)
+    prune_buffers(whole, model)
     whole.metadata = whole.metadataBuffer = whole.signatureDefs = None
     for subgraph in whole.subgraphs:  # their numbers point into the metadata
         subgraph.debugMetadataIndex = -1
@@ -101,7 +101,7 @@ def _needed(graph: Subgraph, operator: int, output: int) -> list[int]:
 
 
 def _refuse_outside_data(contents: ModelFile, whole: Any) -> None:
-    """Other files cannot be taken along. (Weights behind the flatbuffer can, see `_prune_buffers`.)"""
+    """Other files cannot be taken along. (Weights behind the flatbuffer can, see `prune_buffers`.)"""
     tensors = [tensor for graph in contents.subgraphs for tensor in graph.tensors]
     operators = [operator for graph in whole.subgraphs for operator in graph.operators or []]
     if any(t.is_external and not t.is_constant for t in tensors) or any(o.largeCustomOptionsOffset for o in operators):
@@ -111,7 +111,7 @@ def _refuse_outside_data(contents: ModelFile, whole: Any) -> None:
         )
 
 
-def _prune_tensors(graph: Any) -> None:
+def prune_tensors(graph: Any) -> None:
     """Leaves the tensors that inputs, outputs and operators mention, in their order, and renumbers them."""
     mentioned = {*_numbers(graph.inputs), *_numbers(graph.outputs)}
     fields = ("inputs", "outputs", "intermediates")
@@ -132,7 +132,7 @@ def _prune_tensors(graph: Any) -> None:
             setattr(operator, field, renumbered(getattr(operator, field)))
 
 
-def _prune_buffers(whole: Any, model: bytes) -> None:
+def prune_buffers(whole: Any, model: bytes) -> None:
     """Leaves the buffers that tensors mention, in their order, with their data inside the flatbuffer and aligned.
 
     Buffer 0 is the empty one by convention and stays.

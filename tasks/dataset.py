@@ -47,8 +47,8 @@ def build_dataset(
     """The version that the index and `parameters` give; stored as `version.key` unless it is there already.
 
     `index_rows`: only the first rows of the index (0: all); the version is named by its frames, not by this number.
-    Raises `IndexShorter`, and `DatasetRefused` for an empty index, an unknown device, a single class, a split or a class of a split without
-    frames, a `max_frames` that no whole sessions fit in.
+    Raises `IndexShorter`, and `DatasetRefused` for an empty index, an unknown device, a single class, a split or a class
+    of a split without frames, a `max_frames` that no whole sessions fit in.
     """
     steps = 4
     index = frame_index.load(store, ["kind", *COLUMNS]).first(index_rows)
@@ -106,7 +106,7 @@ def open_split(store: Store, version: DatasetVersion, split: Split) -> FrameSet:
     with ThreadPoolExecutor(8) as threads:
         named = pc.unique(table["shard"]).to_pylist()
         path_of = dict(zip(named, threads.map(shards.path, named), strict=True))
-    kept = shards.there(table["shard"].to_pylist(), table["row"].to_numpy())
+    kept = shards.there(table["shard"], table["row"].to_numpy())
     if not kept.all():
         gone = int((~kept).sum())
         _log.warning("data set %s: %d frames of split %s were erased since", version.digest[:12], gone, split)

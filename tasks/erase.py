@@ -76,7 +76,6 @@ class _Blobs(NamedTuple):
 
     shards: list[str]
     pages: list[str]
-    gone: dict[str, frozenset[int]]  # shard -> its rows that hold no frame any more
 
 
 def erasing_key(store: Store) -> Ed25519PrivateKey:
@@ -121,7 +120,7 @@ def erase(
         pages += sum(one for name, one in zip(changes, made, strict=True) if not name.endswith(".npy"))
         golden += sum(one for name, one in zip(changes, made, strict=True) if name.endswith(".npy"))
         progress(2, 5, "steps")
-        packed_anew = [name for name in blobs.shards if _repack(store, name, wanted, blobs.gone)]
+        packed_anew = [name for name in blobs.shards if _repack(store, name, wanted)]
         shards += len(packed_anew)
         if not changes and not packed_anew:
             break
@@ -151,10 +150,6 @@ def _suspects(store: Store, packed: pa.Table, wanted: _Wanted, clean: Collection
     """
     shards = Shards(store)
     moved = set(shards.moved())
-    gone: dict[str, frozenset[int]] = {}
-    for name in moved:
-        newest = shards.newest(name)
-        gone[newest] = gone.get(newest, frozenset()) | shards.erased(name)
     holding = packed.filter(pc.is_in(packed["pixels_sha256"], value_set=pa.array(wanted.pixels, pa.string())))
     places = zip(holding["shard"].to_pylist(), holding["row"].to_pylist(), strict=True)
     suspects = {shards.newest(shard) for shard, row in places if row not in shards.erased(shard)}
@@ -171,7 +166,7 @@ def _suspects(store: Store, packed: pa.Table, wanted: _Wanted, clean: Collection
     names = [item.key.removeprefix(BLOBS) for item in unknown]
     suspects.update(name for name, head in zip(names, heads, strict=True) if is_frames(head))
     pages = [name for name, head in zip(names, heads, strict=True) if is_page(head)]
-    return _Blobs(sorted(suspects.difference(clean)), pages, gone)
+    return _Blobs(sorted(suspects.difference(clean)), pages)
 
 
 def _counts(packed: pa.Table) -> dict[str, int]:
@@ -259,13 +254,10 @@ def _change(store: Store, key: str, change: tuple[str, str], wanted: _Wanted) ->
     if key.startswith(BLOBS):
         return replace_blob(store, key.removeprefix(BLOBS), rest)
     kind = "" if key.endswith(".npy") else "text/html; charset=utf-8"
-    if not store.swap(key, rest, found.etag, content_type=kind):
-        return False
-    store.purge(key, keep_newest=True)
-    return True
+    return store.swap(key, rest, found.etag, content_type=kind)
 
 
-def _repack(store: Store, shard: str, wanted: _Wanted, gone: dict[str, frozenset[int]]) -> bool:
+def _repack(store: Store, shard: str, wanted: _Wanted) -> bool:
     """Takes the wanted frames out of a shard; False where it has none of them."""
     try:
         data = store.get(BLOBS + shard)  # not through the cache: what is read here is to go
@@ -280,7 +272,7 @@ def _repack(store: Store, shard: str, wanted: _Wanted, gone: dict[str, frozenset
         rest, rows = without_rows(data, wanted.pixels)
     except ValueError:
         return False
-    return bool(rows) and replace_blob(store, shard, rest, gone.get(shard, frozenset()).union(rows))
+    return bool(rows) and replace_blob(store, shard, rest, rows)
 
 
 def _tidy(store: Store, known: Erasures) -> None:

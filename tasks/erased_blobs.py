@@ -9,6 +9,7 @@ same way. Nothing here decides what is erased: that is tasks/erase.py.
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.record import Sha256
 from tasks.store import ObjectMissing, Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FOLDER = "erased/"
 
@@ -26,7 +30,7 @@ class ErasedBlob(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     blob: Sha256
     to: Sha256  # the blob that has the rest
-    rows: tuple[int, ...]  # of a shard: every row of `to` that holds no frame any more
+    rows: tuple[int, ...]  # of a shard: those that hold a frame in `blob` and none in `to`
     at: datetime
 
     @property
@@ -64,14 +68,16 @@ class Shards:
         records = (self._record(name) for name in self._chain(shard)[:-1])
         return frozenset(row for record in records for row in record.rows)
 
-    def there(self, shards: Sequence[str], rows: NDArray[np.integer]) -> NDArray[np.bool_]:
+    def there(self, shards: "pa.ChunkedArray | Sequence[str]", rows: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Mask (n,) of the places that still hold their frame; a place is a shard and a row."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
         kept = np.ones(len(rows), bool)
-        names = set(shards) & set(self._moved)
-        if names:
-            of = np.asarray(shards)
-            for name in names:
-                kept &= ~((of == name) & np.isin(rows, list(self.erased(name))))
+        column = shards if isinstance(shards, pa.ChunkedArray) else pa.array(shards, pa.string())
+        for name in set(pc.unique(column).to_pylist()) & set(self._moved):
+            of = pc.equal(column, name).to_numpy(zero_copy_only=False)
+            kept &= ~(of & np.isin(rows, list(self.erased(name))))
         return kept
 
     def moved(self) -> list[str]:
@@ -104,8 +110,8 @@ class Shards:
 def replace_blob(store: Store, blob: str, rest: bytes, rows: Collection[int] = ()) -> bool:
     """Stores `rest` as what is left of `blob`, and deletes `blob`; False where somebody else did so with another rest.
 
-    `rows`: of a shard, all that hold no frame any more. May be killed at any time and run again: the new blob is there
-    before the record that leads to it, and that before the old one goes.
+    `rows`: of a shard, those of the frames that were taken out. May be killed at any time and run again: the new blob
+    is there before the record that leads to it, and that before the old one goes.
     """
     record = ErasedBlob(blob=blob, to=store.put_blob(rest), rows=tuple(sorted(rows)), at=datetime.now(UTC))
     if not store.create(record.key, record.model_dump_json().encode(), content_type="application/json"):

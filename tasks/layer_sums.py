@@ -16,7 +16,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
-from tasks.cut_model import _prune_buffers, _prune_tensors
+from tasks.cut_model import prune_buffers, prune_tensors
 from tasks.kernels import Job, Run, input_table, open_litert, tflite_tensors
 from tasks.kernels import Tensor as KernelTensor
 from tasks.layer_match import activations, match
@@ -111,8 +111,8 @@ def unchained(model: bytes, operators: Sequence[int]) -> bytes:
                 main.tensors.append(own)
         main.outputs.extend(op.outputs)
     whole.subgraphs = [main]
-    _prune_tensors(main)
-    _prune_buffers(whole, model)
+    prune_tensors(main)
+    prune_buffers(whole, model)
     whole.metadata = whole.metadataBuffer = whole.signatureDefs = None
     builder = flatbuffers.Builder(len(model))
     builder.Finish(whole.Pack(builder), b"TFL3")

@@ -20,7 +20,8 @@ def stack_file(data_dir: Path) -> Path:
 class Settings(BaseSettings):
     """Where the bucket is, where local data may lie, and how people reach reports."""
 
-    model_config = SettingsConfigDict(env_prefix="F2F_", extra="ignore")
+    # A container's template hands on variables that may be empty: those count as not set.
+    model_config = SettingsConfigDict(env_prefix="F2F_", extra="ignore", env_ignore_empty=True)
 
     endpoint_url: str | None = Field(None, description="S3 endpoint; none: AWS.")
     region: str = Field("us-east-1", description="S3 region.")

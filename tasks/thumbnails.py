@@ -51,7 +51,7 @@ def load_scores(store: Store, report: Report) -> Scores:
     import pyarrow.parquet as parquet
 
     table = parquet.read_table(store.blob_path(report.scores))
-    kept = Shards(store).there(table["shard"].to_pylist(), table["row"].to_numpy())
+    kept = Shards(store).there(table["shard"], table["row"].to_numpy())
     columns = table.filter(pa.array(kept)).to_pydict()
     labels = np.array([label in ("person", 1) for label in columns["label"]], bool)
     return Scores(

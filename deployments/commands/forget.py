@@ -90,8 +90,8 @@ def command(
                 erased = erase(store, forgotten.pixels, forgotten.keys, reason, progress=progress)
             answer["erased"] = erased.model_dump(mode="json")
             click.echo(
-                f"erased: {_many(erased.objects, 'object')}; packed anew: {_many(erased.shards, 'shard')}; "
-                f"taken out of {_many(erased.pages, 'report page')} and {_many(erased.golden, 'file')} of golden frames",
+                f"erased: {_many(erased.objects, 'object')}; packed anew: {_many(erased.shards, 'shard')}; taken out "
+                f"of {_many(erased.pages, 'report page')} and {_many(erased.golden, 'file')} of golden frames",
                 err=True,
             )
         click.echo(f"{selection} is in no later data set", err=True)

@@ -5,16 +5,21 @@ several machines are in test_two_machines.py.
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from deployments import prefect_server, processes, stack
+from deployments.cli import cli
+from deployments.commands.worker import CannotJoin
 from deployments.prefect_database import SETTING, DatabaseRefused, database
-from deployments.prefect_server import QUEUES, DeployFailed, api_url, call
+from deployments.prefect_server import QUEUES, DeployFailed, api_url, call, machine_name
 from deployments.stack_settings import apply_stack_environment
 from tasks.settings import PROJECT, Settings, settings
 from tasks.store import Store
@@ -214,7 +219,7 @@ def test_a_flow_that_cannot_be_deployed_is_named_with_prefects_own_words(own: Se
 
 @pytest.mark.slow
 def test_postgresql_behind_the_server_by_one_setting_and_its_password_nowhere_else(
-    own: Settings, project: Path, monkeypatch: pytest.MonkeyPatch
+    own: Settings, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
     url = api_url(own.prefect_port)
@@ -238,11 +243,43 @@ def test_postgresql_behind_the_server_by_one_setting_and_its_password_nowhere_el
             assert [name for name, folder in running.items() if secret in (folder / "cmdline").read_bytes()] == []
             assert secret in (running["prefect-server"] / "environ").read_bytes()
             assert secret not in (running["prefect-worker"] / "environ").read_bytes()
+
+            # A worker in the foreground instead of the stack's own; Ctrl-C ends it, and its run can be taken up again.
+            processes.stop(own.data_dir / "run" / "prefect-worker.json", 60)
+            monkeypatch.setenv("F2F_DATA_DIR", str(own.data_dir))
+            line = [f"{sys.prefix}/bin/f2f", "worker", "--queue", "training"]
+            with (tmp_path / "worker.log").open("wb") as log:
+                worker = subprocess.Popen(line, stdout=log, stderr=log)
+            try:
+                run = start_run(url, 600)
+                wait_for(url, run, "RUNNING")
+                assert call(url, "GET", f"/flow_runs/{run}")["labels"]["prefect.worker.name"] == machine_name()
+                worker.send_signal(signal.SIGINT)
+                assert worker.wait(90) == 0, (tmp_path / "worker.log").read_text()
+            finally:
+                worker.kill()
+            assert runs(url)[run] == "CRASHED"
+            assert postgres.password not in (tmp_path / "worker.log").read_text()
         finally:
             stack.down(own, say=said.append)
     with pytest.raises(DatabaseRefused, match="does not answer"):
         stack.up(own, say=said.append, project=project)
     assert pids(own)["prefect-server"] is None
+
+
+def test_a_worker_says_what_it_lacks_to_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("F2F_DATA_DIR", str(tmp_path))
+    settings.cache_clear()
+    try:
+        unknown = CliRunner().invoke(cli, ["worker"])
+        assert isinstance(unknown.exception, CannotJoin)
+        assert "PREFECT_API_URL" in unknown.exception.next_step
+        monkeypatch.setenv("PREFECT_API_URL", api := api_url(free_port()))
+        away = CliRunner().invoke(cli, ["worker"])
+        assert isinstance(away.exception, CannotJoin)
+        assert f"{api} does not answer" in away.exception.message
+    finally:
+        settings.cache_clear()
 
 
 def test_a_database_that_cannot_be_used_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:

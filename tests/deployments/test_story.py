@@ -70,6 +70,8 @@ def receiver() -> Iterator[tuple[str, list[dict[str, Any]]]]:
     thread.join()
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(2400)  # four minutes on two idle cores; a machine that does other things as well takes its time
 def test_frames_become_releases_by_themselves_and_a_bad_conversion_raises_the_alarm(
     own: Settings, receiver: tuple[str, list[dict[str, Any]]], tmp_path: Path, start_weights: bytes
 ) -> None:
@@ -114,7 +116,8 @@ def test_frames_become_releases_by_themselves_and_a_bad_conversion_raises_the_al
         }
         call(url, "POST", "/events", [event])
     _until(lambda: len(_runs(url, "watch")) > before, "a look after the events", url)
-    _until(lambda: all(run["state_type"] == "COMPLETED" for run in _runs(url, "watch")[:1]), "its end", url)
+    ended = {"COMPLETED", "CANCELLED"}  # one that comes while another looks is dropped
+    _until(lambda: all(run["state_type"] in ended for run in _runs(url, "watch")), "its end", url)
     assert len(_retrains(url)) == 2
 
     # A conversion goes wrong: rejected, nothing released, and the alarm says what somebody needs.

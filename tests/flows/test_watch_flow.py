@@ -25,13 +25,16 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Runni
 from flows import claim_run
 from flows.claim_run import NoRetrainDeployment, ParametersNotAccepted
 from flows.parameters import RetrainParameters, WatchParameters
-from flows.watch import sentences, watch
+from flows.watch import claim_frames, sentences, watch
 from tasks import claims
+from tasks.ingest import ingest
 from tasks.store import Store, StoreUnreachable
 from tasks.watch import WatchSummary
+from tests.conftest import free_port
 from tests.flows import watching
 from tests.flows.stalling_proxy import stalling_proxy
 from tests.flows.watching import PARAMETERS, actions, deploy_tiny, land, look, seen
+from tests.tasks import landing
 
 Runs = Callable[[], list[FlowRun]]
 
@@ -253,6 +256,24 @@ def test_a_watcher_killed_between_its_claim_and_its_start_has_its_retrain_starte
     assert len(runs()) == 1
 
 
+def test_a_look_that_was_overtaken_by_another_ones_claim_makes_none_of_its_own(this_bucket: Store, runs: Runs) -> None:
+    started(this_bucket)
+    land(this_bucket, 1000)  # enough for a second retrain, which must wait for the first
+    ingest(this_bucket, PARAMETERS.splits)
+    assert claim_frames(PARAMETERS) is None
+    assert [item.key for item in this_bucket.list("claims/")] == ["claims/000001.json"]
+
+
+def test_without_a_server_the_command_says_so_and_claims_nothing(this_bucket: Store) -> None:
+    land(this_bucket)
+    process = look(f"http://127.0.0.1:{free_port()}/api")
+    output, log = process.communicate(timeout=120)
+    assert (process.returncode, output, len(log.splitlines())) == (1, "", 2), log
+    assert "does not answer" in log
+    assert "f2f up" in log
+    assert list(this_bucket.list("claims/")) == []
+
+
 def test_a_server_without_the_deployment_is_an_error_and_the_claim_waits(
     this_bucket: Store, client: SyncPrefectClient, runs: Runs
 ) -> None:
@@ -306,8 +327,6 @@ def test_one_parameter_of_the_retrain_does_not_make_it_a_dry_run() -> None:
 
 
 def test_silent_devices_are_in_the_summary(this_bucket: Store, runs: Runs) -> None:
-    from tests.tasks import landing
-
     landing.put(this_bucket, 5, None, device="hall")
     policy = PARAMETERS.policy.model_copy(update={"device_silent_hours": 1e-9})
     summary = watch(PARAMETERS.model_copy(update={"policy": policy}))

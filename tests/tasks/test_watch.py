@@ -1,6 +1,6 @@
 """When a retrain is due, which devices are silent, and that a data set of claimed rows stays what it was. The policy is
 tried on index rows made here, the claimed rows on a real S3 server. Claims themselves are in test_claims.py, the flow
-in tests/flows/test_watch_flow.py; what `forgotten` rows do to an index of today is not tested here."""
+in tests/flows/test_watch_flow.py; how frames are forgotten is in test_forget.py."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -165,6 +165,14 @@ def test_a_label_that_was_given_again_or_taken_away_is_nothing_new() -> None:
     assert found.labelled == {"person": 90, "no_person": 100}
 
 
+def test_forgotten_frames_do_not_count_wherever_their_tombstone_is() -> None:
+    old = both(100)
+    new = both(50, 100)
+    gone = [{"kind": "forgotten", "key": "-", "pixels_sha256": row["pixels_sha256"]} for row in old[:10] + new[:10]]
+    found = decided(old + new + gone, claim(len(old)))
+    assert (found.new, found.labelled) == ({"person": 40, "no_person": 50}, {"person": 130, "no_person": 150})
+
+
 def test_unlabelled_frames_duplicates_and_refused_objects_do_not_count() -> None:
     old = both(100)
     others = [{**row, "kind": kind} for kind in ("duplicate", "refused") for row in both(500, 100)]
@@ -290,11 +298,13 @@ def test_labels_that_came_after_the_claim_are_not_in_its_data_set(claimed: tuple
     assert [(first[name], every[name]) for name in first if first[name] != every[name]] == [("person", "no_person")]
 
 
-def test_a_tombstone_written_after_the_claim_is_in_the_index_of_its_rows(claimed: tuple[Store, int]) -> None:
+def test_a_frame_forgotten_after_the_claim_is_not_in_its_data_set(claimed: tuple[Store, int]) -> None:
     store, rows = claimed
     gone = frame_index.load(store).rows["pixels_sha256"][3].as_py()
     tombstone = frame_index.table_of([{"kind": "forgotten", "key": "-", "pixels_sha256": gone}])
+    before = pixels(store, rows)
     frame_index.publish(store, lambda index: tombstone)
+    assert pixels(store, rows) == [frame for frame in before if frame[0] != gone]
     found = frame_index.load(store).first(rows).rows
     assert found.num_rows == rows + 1
     assert found.slice(rows).select(["kind", "pixels_sha256"]).to_pylist() == [
