@@ -47,8 +47,8 @@ def build_dataset(
     """The version that the index and `parameters` give; stored as `version.key` unless it is there already.
 
     `index_rows`: only the first rows of the index (0: all); the version is named by its frames, not by this number.
-    Raises `IndexShorter`, and `DatasetRefused` for an empty index, an unknown device, a single class, a split or a class
-    of a split without frames, a `max_frames` that no whole sessions fit in.
+    Raises `IndexShorter`, and `DatasetRefused` for an empty index, an unknown device, a single class, a split or a
+    class of a split without frames, a `max_frames` that no whole sessions fit in.
     """
     steps = 4
     index = frame_index.load(store, ["kind", *COLUMNS]).first(index_rows)
