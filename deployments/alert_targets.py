@@ -6,6 +6,9 @@
     email     block `Slack Webhook` too, with a mailto address: Prefect ships none for SMTP, and this one hands every
               address that is none of Slack's to Apprise as it is
 
+Prefect 3.8.8 closes one pool of connections for all webhooks after each call: of two targets that are told at the same
+moment, one may be called failed (ReadError) although it got its message.
+
 Addresses are secrets: only their host is ever shown. Addresses of private networks and of this machine are allowed
 (Prefect's default for these blocks): receivers are often there.
 """

@@ -113,7 +113,7 @@ def worker_part(folder: Path, url: str, settings_environment: dict[str, str], pr
         command=[
             *(sys.executable, "-m", "prefect", "worker", "start"),
             # Two machines with a server elsewhere may each have such a worker.
-            *("--pool", POOL, "--type", "process", "--name", WORKER if local else machine_name()),
+            *("--pool", POOL, "--type", "process", "--name", WORKER if local else f"{WORKER}-{socket.gethostname()}"),
             *("--install-policy", "never"),
         ],
         environment=client_environment(folder, url) | settings_environment,
@@ -123,11 +123,6 @@ def worker_part(folder: Path, url: str, settings_environment: dict[str, str], pr
         # A server elsewhere may want credentials that only Prefect's own client knows how to send.
         healthy=lambda: worker_online(url, folder / "run" / "prefect-worker.json") if local else True,
     )
-
-
-def machine_name() -> str:
-    """What a worker of this machine is called on a server that several machines share."""
-    return f"{POOL}-{socket.gethostname()}"
 
 
 def healthy(url: str) -> bool:
@@ -149,30 +144,31 @@ def worker_online(url: str, pid_file: Path) -> bool:
     return any(beat >= now.started_at - 1 for beat in beats)
 
 
-def close_lost_runs(url: str, living: set[str], say: Say) -> None:
-    """Ends, in the server's books, the local worker's runs that have no process any more; `living` are ids of those
-    that do. Runs of workers on other machines are not looked at.
+def close_lost_runs(
+    url: str, living: set[str], say: Say, *, worker: str = WORKER, why: str = "its process ended with the local stack"
+) -> None:
+    """Ends, in the server's books, the runs of `worker` that have no process any more; `living` are ids of those that
+    do. Runs of other workers, on other machines maybe, are not looked at.
 
-    A worker that is stopped or killed leaves its runs as "Running" for ever, each holding a place in its deployment's
-    concurrency limit.
+    A worker that is stopped or killed leaves its runs as "Running" (until their missing heartbeat is noticed), each
+    holding a place in its queue's and its deployment's concurrency limit.
     """
     states = {"any_": ["RUNNING", "PENDING", "CANCELLING"]}
     wanted = {"flow_runs": {"state": {"type": states}}, "work_pools": {"name": {"any_": [POOL]}}}
     for run in call(url, "POST", "/flow_runs/filter", wanted) or ():
-        if run["id"] not in living and _was_local(run):
+        if run["id"] not in living and _was_taken_by(worker, run):
             kind = "CANCELLED" if run["state_type"] == "CANCELLING" else "CRASHED"
-            state = {"type": kind, "name": kind.title(), "message": "its process ended with the local stack"}
+            state = {"type": kind, "name": kind.title(), "message": why}
             call(url, "POST", f"/flow_runs/{run['id']}/set_state", {"state": state})
             say(f"flow run {run['name']}: its process is gone, marked as {kind.lower()}")
 
 
-def _was_local(run: dict[str, Any]) -> bool:
-    """Whether the local worker took this run. It says so itself, a moment after it took it."""
-    worker = (run.get("labels") or {}).get("prefect.worker.name")
-    if worker:
-        return bool(worker == WORKER)
+def _was_taken_by(worker: str, run: dict[str, Any]) -> bool:
+    """Whether `worker` took this run. Workers write their names on runs, a moment after they took them: what has no
+    name for a minute was taken by one that is gone."""
+    name = (run.get("labels") or {}).get("prefect.worker.name")
     age = time.time() - datetime.fromisoformat(run["state"]["timestamp"]).timestamp()
-    return age > 60
+    return bool(name == worker) if name else age > 60
 
 
 def deploy(folder: Path, url: str, settings_environment: dict[str, str], project: Path, say: Say) -> None:

@@ -29,8 +29,9 @@ def webhook(url: str, name: str) -> None:
     \b
     {"alert", "subject", "text", "event", "id", "occurred", "resource", "payload"}
 
-    `payload` has what the event carries in fields, e.g. `payload.loss.bound`. The Prefect server sends it, waits five
-    seconds for an answer, and does not try again; `f2f alerts list` shows what came of the newest one.
+    `payload` has what the event carries in fields, e.g. `payload.loss.bound`; what comes twice has the same `id`. The
+    Prefect server sends it, waits five seconds for an answer, and does not try again; `f2f alerts list` shows what came
+    of the newest one.
     """
     reach_server()
     from deployments.alert_targets import add_webhook

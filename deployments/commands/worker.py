@@ -1,13 +1,21 @@
 """`f2f worker`: a worker in the foreground, on this machine or on one that joins others."""
 
+import contextlib
+import ctypes
+import fcntl
 import os
+import signal
+import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import click
 
 from deployments import prefect_server
 from deployments.prefect_database import SETTING as DATABASE_SETTING
-from deployments.prefect_server import POOL, QUEUES, call, machine_name
+from deployments.prefect_server import POOL, QUEUES, call
 from deployments.stack_settings import absolute, no_proxy, settings_environment, user_prefect_url
 from tasks.errors import PipelineError
 from tasks.settings import PROJECT, Settings, settings, stack_file
@@ -27,7 +35,7 @@ class CannotJoin(PipelineError):
 )
 @click.option("--pool", default=POOL, show_default=True, help="Work pool to take runs from.")
 @click.option("--limit", type=click.IntRange(min=1), help="Runs at once on this machine; default: as the queues allow.")
-@click.option("--name", help=f"Name of the worker in the Prefect UI.  [default: {POOL}-HOSTNAME]")
+@click.option("--name", help=f"Name of the worker, no other's.  [default: {POOL}-HOSTNAME-QUEUES]")
 def command(queues: tuple[str, ...], pool: str, limit: int | None, name: str | None) -> None:
     """Run flows of the work pool here, in the foreground, with this checkout.
 
@@ -72,14 +80,18 @@ def command(queues: tuple[str, ...], pool: str, limit: int | None, name: str | N
         err=True,
     )
     (where.data_dir / "prefect").mkdir(parents=True, exist_ok=True, mode=0o700)
-    line = ["-m", "prefect", "worker", "start", "--pool", pool, "--name", name or machine_name()]
+    name = name or "-".join([POOL, socket.gethostname(), *queues])
+    line = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
     line += ["--install-policy", "never", "--no-create-pool-if-not-found"]
     line += [part for queue in queues for part in ("--work-queue", queue)]
     line += ["--limit", str(limit)] if limit else []
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # In place of this process: signals, of a terminal or of systemd, are Prefect's to answer.
-    os.execve(sys.executable, [sys.executable, *line], worker_environment(where, url))  # noqa: S606
+    with _only_one(where.data_dir / "run" / f"worker-{name}.lock", name):
+        code = _run(line, worker_environment(where, url))
+        # Prefect's worker ends what it runs without telling the server.
+        prefect_server.close_lost_runs(
+            url, set(), lambda text: click.echo(text, err=True), worker=name, why=f"worker {name} ended"
+        )
+    sys.exit(1 if code else 0)
 
 
 def worker_environment(where: Settings, url: str) -> dict[str, str]:
@@ -91,6 +103,40 @@ def worker_environment(where: Settings, url: str) -> dict[str, str]:
         | settings_environment(where)
         | {"PREFECT_API_URL": url, "PYTHONPATH": os.pathsep.join(path), DATABASE_SETTING: ""}
     )
+
+
+def _run(line: list[str], environment: dict[str, str]) -> int:
+    """Runs a program in the foreground and hands SIGINT and SIGTERM on; returns its exit code.
+
+    In a session of its own, so that Ctrl-C reaches it through here alone: to Prefect's worker a second signal means
+    that it should not take its time.
+    """
+
+    def end_with_parent() -> None:
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG: also where this process is killed
+
+    process = subprocess.Popen(line, env=environment, start_new_session=True, preexec_fn=end_with_parent)
+    previous = {
+        kind: signal.signal(kind, lambda number, _: process.send_signal(number))
+        for kind in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        return process.wait()
+    finally:
+        for kind, handler in previous.items():
+            signal.signal(kind, handler)
+
+
+@contextlib.contextmanager
+def _only_one(path: Path, name: str) -> Iterator[None]:
+    """Holds the name of a worker on this machine: by it one tells which runs were whose."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise CannotJoin(f"a worker {name} runs here already", next_step="give this one another --name") from error
+        yield
 
 
 def _api_url(where: Settings) -> str:

@@ -5,6 +5,7 @@ several machines are in test_two_machines.py.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from deployments import prefect_server, processes, stack
 from deployments.cli import cli
 from deployments.commands.worker import CannotJoin
 from deployments.prefect_database import SETTING, DatabaseRefused, database
-from deployments.prefect_server import QUEUES, DeployFailed, api_url, call, machine_name
+from deployments.prefect_server import QUEUES, DeployFailed, api_url, call
 from deployments.stack_settings import apply_stack_environment
 from tasks.settings import PROJECT, Settings, settings
 from tasks.store import Store
@@ -253,7 +254,12 @@ def test_postgresql_behind_the_server_by_one_setting_and_its_password_nowhere_el
             try:
                 run = start_run(url, 600)
                 wait_for(url, run, "RUNNING")
-                assert call(url, "GET", f"/flow_runs/{run}")["labels"]["prefect.worker.name"] == machine_name()
+                assert (
+                    call(url, "GET", f"/flow_runs/{run}")["labels"]["prefect.worker.name"]
+                    == f"f2f-{socket.gethostname()}-training"
+                )
+                twin = subprocess.run(line, capture_output=True, text=True, check=False)
+                assert (twin.returncode, "runs here already" in twin.stderr) == (1, True), twin.stderr
                 worker.send_signal(signal.SIGINT)
                 assert worker.wait(90) == 0, (tmp_path / "worker.log").read_text()
             finally:

@@ -64,7 +64,7 @@ class Site:
         }
         line = [f"{sys.prefix}/bin/f2f", "worker", "--queue", queue]
         machine = self.network.start(name, code, line, environment)
-        self.wait(f"worker of {name}", lambda: f"f2f-{name}" in self._workers(), 120, machine)
+        self.wait(f"worker of {name}", lambda: f"f2f-{name}-{queue}" in self._workers(), 120, machine)
         return machine
 
     def _workers(self) -> set[str]:
@@ -144,7 +144,7 @@ def test_a_machine_is_lost_in_the_middle_of_training_and_the_run_goes_on_on_anot
     site.wait("end", lambda: site.run(run)["state_type"] in {"COMPLETED", "FAILED", "CRASHED"}, 900, successor, builder)
     ended = site.run(run)
     assert (ended["state"]["name"], ended["run_count"]) == ("Passed", 2), ended["state"]["message"]
-    assert ended["labels"]["prefect.worker.name"] == "f2f-successor"
+    assert ended["labels"]["prefect.worker.name"] == "f2f-successor-training"
 
     # What was made before the loss was found, not made again.
     after = {item.key: item.etag for item in site.store.list("datasets/")}
@@ -154,7 +154,7 @@ def test_a_machine_is_lost_in_the_middle_of_training_and_the_run_goes_on_on_anot
     wanted = {"deployments": {"name": {"any_": ["firmware"]}}}
     (built,) = call(site.url, "POST", "/flow_runs/filter", wanted)
     assert built["state"]["name"] == "Proven"
-    assert built["labels"]["prefect.worker.name"] == "f2f-builder"
+    assert built["labels"]["prefect.worker.name"] == "f2f-builder-firmware"
     for record in (ended, built, *call(site.url, "POST", "/deployments/filter", {})):
         text = json.dumps({name: record.get(name) for name in ("parameters", "pull_steps", "path", "job_variables")})
         assert str(PROJECT) not in text

@@ -29,6 +29,7 @@ from deployments import prefect_server
 from flows import firmware_runs
 from flows.firmware_runs import FirmwareRunFailed, FirmwareRunLate, NoFirmwareDeployment, PrefectUnreachable
 from flows.parameters import FirmwareRunParameters
+from flows.stages import shown
 from tasks.firmware_order import FirmwareOrder, golden_frames_on, ordered_image
 from tasks.parameters import BoardLimits, FirmwareParameters, HysteresisParameters
 from tasks.settings import PROJECT
@@ -189,6 +190,7 @@ def test_a_run_that_nobody_takes_ends_the_wait_with_what_to_start(server: Server
     assert read(run).state_type == StateType.SCHEDULED, "it stays, for the next who waits"
 
 
+@pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow")
 def test_a_server_that_is_away_for_a_while_is_waited_for(
     server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +206,11 @@ def test_a_server_that_is_away_for_a_while_is_waited_for(
             time.sleep(0.1)
         with pytest.raises(PrefectUnreachable, match="Prefect API did not answer"):
             firmware_runs.wait_for_run(run, BOARD, 0.01)
+        # Nor does a training end because its progress cannot be shown.
+        progress = shown("training")
+        time.sleep(5.1)  # what is shorter has no bar
+        progress(1, 2, "frames")
+        assert "no progress bar for now" in caplog.text
     finally:
         server.start()
     put(run, StateType.COMPLETED)
