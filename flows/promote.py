@@ -69,7 +69,7 @@ def _as_markdown(found: Promotion) -> str:
         return text
     text += "\n| | rule | found |\n|---|---|---|\n"
     for rule in found.comparison.rules:
-        text += f"| {'ok' if rule.passed else '**broken**'} | {rule.name} | {rule.reason} |\n"
+        text += f"| {'ok' if rule.passed else '**broken**'} | {rule.name.replace('_', ' ')} | {rule.reason} |\n"
     text += "\n| device | test frames | candidate | in the channel | floor |\n|---|---:|---:|---:|---:|\n"
     for one in found.comparison.slices:
         channel = "" if one.channel is None else percent(one.channel)

@@ -1,5 +1,7 @@
 """A channel's releases as people see them: a picture of accuracy over releases, and a table."""
 
+from datetime import datetime
+
 from tasks import channels
 from tasks.lineage import Report
 from tasks.release_plot import accuracy_over_releases
@@ -49,10 +51,15 @@ def as_markdown(store: Store, channel: str, newest: int = 20) -> str:
     for release in line[: -newest - 1 : -1]:
         mark = f"**{release.number}**" if held and release.number == held.release else str(release.number)
         text += f"| {mark} | {percent(release.accuracy)} | {release.test_frames:,} | {', '.join(release.boards)} "
-        text += f"| {release.created_at:%Y-%m-%d %H:%M} |\n"
+        text += f"| {_moment(release.created_at)} |\n"
     text += "\n| revision | release | | why | when |\n|---:|---:|---|---|---|\n"
     for revision in history[: -newest - 1 : -1]:
         why = revision.reason.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
         text += f"| {revision.revision} | {revision.release} | {revision.kind} | {why} "
-        text += f"| {revision.moved_at:%Y-%m-%d %H:%M} |\n"
+        text += f"| {_moment(revision.moved_at)} |\n"
     return text
+
+
+def _moment(when: datetime) -> str:
+    """Date and time that a narrow table does not break into three lines."""
+    return f"{when:%Y-%m-%d %H:%M}".replace("-", "\N{NON-BREAKING HYPHEN}").replace(" ", "\N{NO-BREAK SPACE}")

@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import yaml
@@ -302,6 +303,18 @@ def test_one_rejected_model_is_one_alert_however_often_it_is_judged_and_whatever
     assert not list(outbox.unsent(this_bucket)), "it is noted now"
     time.sleep(SETTLED)
     assert sorted(message["alert"] for message in receiver.got) == ["device silent", "quantization degraded"]
+
+
+def test_an_event_that_the_server_evaluates_twice_is_one_alert(receiver: Webhook) -> None:
+    event = alerts.device_silent("twice", NOW, 24)
+    body = {"event": event.name, "resource": event.resource, "payload": event.payload}
+    body["occurred"] = datetime.now(UTC).isoformat()
+    with get_client(sync_client=True) as client:
+        for _ in range(2):  # under two ids: of one, the server would drop the second
+            client.request("POST", "/events", json=[{**body, "id": str(uuid4())}])
+    got = receiver.wait(of("device silent"))
+    time.sleep(SETTLED)
+    assert receiver.got == [got]
 
 
 def test_receivers_that_fail_fail_no_run_and_the_list_says_so(

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,10 @@ def queue_limits(url: str) -> dict[str, int | None]:
 def start_run(url: str, seconds: int) -> str:
     """A long run goes to the queue training, one that is over at once to light."""
     deployment = call(url, "GET", f"/deployments/name/tiny/{'long' if seconds else 'tiny'}")
-    state = {"type": "SCHEDULED"}
-    made: dict[str, Any] = call(
-        url,
-        "POST",
-        f"/deployments/{deployment['id']}/create_flow_run",
-        {"parameters": {"seconds": seconds}, "state": state},
-    )
+    body = {"parameters": {"seconds": seconds}, "state": {"type": "SCHEDULED"}, "idempotency_key": uuid.uuid4().hex}
+    made: dict[str, Any] | None = None
+    while not made:  # SQLite may be locked for a moment
+        made = call(url, "POST", f"/deployments/{deployment['id']}/create_flow_run", body)
     return str(made["id"])
 
 

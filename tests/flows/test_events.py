@@ -117,6 +117,21 @@ def test_whoever_dies_before_sending_is_made_up_for_by_the_next_run(this_bucket:
     assert outbox.keep(this_bucket, event) is None
 
 
+def test_whoever_died_after_sending_is_not_sent_again(this_bucket: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    event = silent("died-after")
+    events.emit(event)
+    wait_for(**by_resource(event))
+    kept = this_bucket.get_record(f"alerts/device-silent/{event.subject}.json", outbox.Told)
+    this_bucket.delete(kept.mark)
+
+    async def sends(*arguments: object, **options: object) -> None:
+        raise RuntimeError("the server has it, and forgets in a restart which events made an alert")
+
+    monkeypatch.setattr(events, "_send", sends)
+    events.emit(event)
+    assert outbox.keep(this_bucket, event) is None, "it is noted now"
+
+
 def test_a_server_that_is_away_fails_nothing_and_the_event_is_sent_later(
     this_bucket: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
