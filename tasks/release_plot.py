@@ -50,4 +50,4 @@ def accuracy_over_releases(line: Sequence[Release], fp32: Sequence[float], histo
     svg = drawn("releases", "Accuracy over releases", SIZE, draw)
     # As the source of an <img> it needs a size of its own: without one browsers take 300 x 150.
     pixels = 'width="{:.0f}" height="{:.0f}"'.format(*(144 * inches for inches in SIZE))
-    return svg.replace("</svg>", "")[:-30].replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" {pixels} style="{_COLOURS}"', 1)
+    return svg.replace("<svg", f'<svg xmlns="http://www.w3.org/2000/svg" {pixels} style="{_COLOURS}"', 1)
