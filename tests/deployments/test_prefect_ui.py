@@ -24,7 +24,7 @@ from deployments.prefect_server import api_url, call
 from flows.parameters import RetrainParameters
 from tasks.ingest import ingest
 from tasks.labelled_folder import labelled_folder
-from tasks.parameters import SplitParameters
+from tasks.parameters import Parameters, SplitParameters
 from tasks.settings import PROJECT, Settings
 from tasks.store import Store
 from tasks.upload import upload
@@ -38,7 +38,7 @@ RUN_LIMIT = 480 * SECONDS
 # more where that is false. Here it gets no answer.
 PREFECTS_OWN = "sr-client-cfg.amplitude.com"
 
-# Twelve steps of training and limits that nothing can miss: what is looked at here is how it is shown.
+# A few steps of training, and limits that nothing can miss: what is looked at here is how it is shown.
 TINY = RetrainParameters.model_validate(
     {
         "validation": {"min_frames_train": 100, "min_frames_val": 20, "min_frames_test": 20},
@@ -317,3 +317,13 @@ def test_who_has_no_chromium_is_told_what_to_type(
     monkeypatch.setenv("PATH", "/nowhere")
     assert installer.main() == 0
     assert "apt-get install --no-install-recommends chromium" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", Parameters.__subclasses__(), ids=lambda kind: kind.__name__)
+def test_a_form_has_words_for_every_field_and_figures_for_every_bound(kind: type[Parameters]) -> None:
+    for name, field in kind.model_json_schema()["properties"].items():
+        assert field["title"][0].isupper(), name
+        assert "_" not in field["title"]
+        for bound in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf", "minLength"):
+            if field.get(bound):
+                assert f"{field[bound]:,}".removesuffix(".0") in field["description"].rpartition("[")[2], name

@@ -13,6 +13,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -107,14 +108,15 @@ def test_frames_become_releases_by_themselves_and_a_bad_conversion_raises_the_al
 
     # The same events once more: nothing new, so nothing starts.
     before = len(_runs(url, "watch"))
+    event = {
+        "id": str(uuid.uuid4()),
+        "event": "frames2firmware.frames.landed",
+        "resource": {"prefect.resource.id": "frames2firmware.device.porch-cam"},
+        "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "payload": {"device": "porch-cam"},
+    }
     for _ in range(2):
-        event = {
-            "event": "frames2firmware.frames.landed",
-            "resource": {"prefect.resource.id": "frames2firmware.device.porch-cam"},
-            "occurred": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "payload": {"device": "porch-cam"},
-        }
-        call(url, "POST", "/events", [event])
+        _post(f"{url}/events", [event])
     _until(lambda: len(_runs(url, "watch")) > before, "a look after the events", url)
     ended = {"COMPLETED", "CANCELLED"}  # one that comes while another looks is dropped
     _until(lambda: all(run["state_type"] in ended for run in _runs(url, "watch")), "its end", url)
@@ -202,6 +204,12 @@ def _patch(url: str, deployment: str, change: dict[str, Any]) -> bool:
                 raise
             time.sleep(1)
     return False
+
+
+def _post(address: str, body: object) -> None:
+    data, kind = json.dumps(body).encode(), {"Content-Type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(address, data, kind)) as answer:
+        assert answer.status < 300
 
 
 def _until(holds: Callable[[], Any], what: str, url: str) -> None:
