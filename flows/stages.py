@@ -84,7 +84,7 @@ def shown(what: str) -> Progress:
         last = now
         logger.info("%s: %d of %d %s, %.0f s", what, done, total, unit, now - started)
         if now >= no_bar_until:
-            draw(min(100.0, 100.0 * done / max(total, 1)), done, total, unit)
+            draw(round(min(100.0, 100.0 * done / max(total, 1)), 1), done, total, unit)
 
     def draw(percent: float, done: int, total: int, unit: str) -> None:
         nonlocal artifact, no_bar_until
