@@ -43,7 +43,7 @@ STORY_SECONDS = 900
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2400)  # four minutes on two idle cores; a machine that does other things as well takes its time
+@pytest.mark.timeout(2400)  # 345 s on two cores; a machine that does other things as well takes its time
 def test_frames_become_releases_by_themselves(own: Settings, tmp_path: Path, start_weights: bytes) -> None:
     url = api_url(own.prefect_port)
     environment = _environment(own)
