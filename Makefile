@@ -16,7 +16,7 @@ test: setup firmware-tools ## All tests, against a real S3 server and emulated b
 	@.venv/bin/python -m deployments.versitygw_install
 	@.venv/bin/python -m deployments.firmware_nightly
 	@.venv/bin/python -m deployments.browser
-	.venv/bin/pytest
+	.venv/bin/pytest -n 2 --dist loadfile
 
 firmware-tools: setup ## Rust, Arm's GCC and QEMU for the firmware (what cannot be installed is named, not fatal)
 	@.venv/bin/python -m deployments.firmware_tools --best-effort

@@ -15,7 +15,8 @@ os.environ.update(NO_ALBUMENTATIONS_UPDATE="1", GX_ANALYTICS_ENABLED="false", DO
 os.environ.update(PREFECT_SERVER_ANALYTICS_ENABLED="false", TF_CPP_MIN_LOG_LEVEL="2")
 # Nothing of the developer's own stack or cloud account may leak into a test: all local data go to a folder that is
 # removed at the end. Only the S3 server's program is taken from, or installed into, the data folder that is kept.
-_kept = os.environ.get("F2F_DATA_DIR")
+# pytest-xdist's workers inherit the environment that this file has changed already: the first value is handed on.
+_kept = os.environ.setdefault("TESTS_KEPT_DATA_DIR", os.environ.get("F2F_DATA_DIR", ""))
 for name in [n for n in os.environ if n.startswith(("AWS_", "F2F_", "PREFECT_API_", "PREFECT_PROFILE"))]:
     del os.environ[name]
 _scratch = tempfile.TemporaryDirectory(prefix="f2f-tests-", ignore_cleanup_errors=True)

@@ -1,7 +1,7 @@
-"""The story with real servers: seed, first release, a landing that retrains and releases by itself.
+"""The whole story with real servers: seed, release, a landing that retrains by itself, an alert, rollback, verify.
 
 A local stack of the test's own (S3, Prefect server and worker, bridge, reports), the project's own flows and
-automations. Does not touch alerts (test_alerts.py), the browser (test_prefect_ui.py), nor what happens when
+automations, a receiver of webhooks on loopback. Does not touch the browser (test_prefect_ui.py), nor what happens when
 parts of it die (tests/flows/test_watch_flow.py, test_two_machines.py).
 """
 
@@ -23,10 +23,13 @@ import pytest
 from deployments import stack
 from deployments.prefect_server import api_url, call
 from tasks import channels, claims
+from tasks.lineage import Int8Model
 from tasks.releases import releases
-from tasks.settings import Settings
+from tasks.settings import PROJECT, Settings
 from tasks.store import Store
 from tests.conftest import missing_firmware_tool
+from tests.deployments.alert_receivers import Webhook, webhook
+from tests.deployments.sabotaged_retrain import sabotaged_layers
 from tests.flows.conftest import PER_CLASS, START_WEIGHTS, easy_folder
 from tests.flows.conftest import start_weights as start_weights
 from tests.flows.test_retrain import SMALL
@@ -43,12 +46,20 @@ STORY_SECONDS = 900
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(2400)  # 345 s on two cores; a machine that does other things as well takes its time
-def test_frames_become_releases_by_themselves(own: Settings, tmp_path: Path, start_weights: bytes) -> None:
+@pytest.mark.timeout(2400)  # six minutes on two idle cores; a machine that does other things as well takes its time
+def test_frames_become_releases_by_themselves_and_a_bad_conversion_raises_the_alarm(
+    own: Settings, tmp_path: Path, start_weights: bytes
+) -> None:
+    with webhook() as alerts:
+        _story(own, tmp_path, start_weights, alerts)
+
+
+def _story(own: Settings, tmp_path: Path, start_weights: bytes, alerts: Webhook) -> None:
     url = api_url(own.prefect_port)
     environment = _environment(own)
     store = Store(stack.up(own, say=lambda text: None))
     store.put(START_WEIGHTS, start_weights)
+    _f2f(environment, "alerts", "add", "webhook", alerts.url)
 
     # The seed, and a look that somebody starts: the first release. Until then frames start nothing by themselves.
     watch = call(url, "GET", "/deployments/name/watch/watch")
@@ -89,10 +100,60 @@ def test_frames_become_releases_by_themselves(own: Settings, tmp_path: Path, sta
     _until(lambda: all(run["state_type"] in ended for run in _runs(url, "watch")), "its end", url)
     assert len(_retrains(url)) == 2
 
+    # A conversion goes wrong: rejected, nothing released, and the alarm says what somebody needs.
+    candidate = _rejected(environment)
+    alert = alerts.wait(_degraded, 120)
+    payload = alert["payload"]
+    assert payload["int8"] == candidate["int8"]
+    assert payload["fp32_accuracy"] - payload["int8_accuracy"] == pytest.approx(payload["loss"]["point"])
+    assert payload["loss"]["point"] > payload["loss"]["limit"]
+    assert payload["loss"]["bound"] >= payload["loss"]["point"]
+    int8 = store.get_blob(store.get_record(candidate["records"]["int8"], Int8Model).tflite)
+    assert len(payload["layers"]) == 3
+    assert {layer["name"] for layer in payload["layers"]} <= sabotaged_layers(int8)
+    assert payload["worst_slice"]["name"] in {"easy-cam", "porch-cam"}
+    assert payload["field"]["release"] == 2
+    assert f"{100 * payload['int8_accuracy']:.2f} %" in alert["subject"]
+    assert all(layer["text"] in alert["text"] for layer in payload["layers"])
+    with urllib.request.urlopen(payload["report"]["url"]) as page:  # the link opens
+        assert candidate["verdict"][:12] in page.read().decode()
+    assert _release(store) == 2
+
+    # The same model once more is the same rejection, and no second alert.
+    assert _rejected(environment)["digest"] == candidate["digest"]
+
+    # Back to the first release, with a reason; what devices get is what was published, to the byte.
+    _f2f(environment, "rollback", "1", "--reason", "the porch sees ghosts")
+    held = channels.current(store)
+    assert held
+    assert (held.release, held.revision, held.kind, held.reason) == (1, 3, "rollback", "the porch sees ghosts")
+    verified = json.loads(_f2f(environment, "verify", "--json"))
+    assert (verified["release"], verified["revision"], verified["findings"]) == (1, 3, [])
+    model = releases(store)[0].artefacts["model_int8.tflite"]
+    store.put(model.key, store.get(model.key)[:-1] + b"!")
+    refused = subprocess.run([_program(), "verify"], env=environment, capture_output=True, text=True, check=False)
+    assert refused.returncode == 3
+    assert model.key in refused.stderr
+    assert [one["payload"]["int8"] for one in alerts.got if _degraded(one)] == [candidate["int8"]]
+
 
 def _release(store: Store) -> int:
     held = channels.current(store)
     return held.release if held else 0
+
+
+def _rejected(environment: dict[str, str]) -> dict[str, Any]:
+    """The candidate of a retrain whose conversion is bad."""
+    wanted = [*_assignments("", RETRAIN), "quantize.seed=1", "promote.dry_run=false", "--json"]
+    program = [sys.executable, "-m", "tests.deployments.sabotaged_retrain", *wanted]
+    done = subprocess.run(program, env=environment, cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr[-3000:]
+    candidate: dict[str, Any] = json.loads(done.stdout)
+    return candidate
+
+
+def _degraded(alert: dict[str, Any]) -> bool:
+    return bool(alert["alert"] == "quantization degraded")
 
 
 def _runs(url: str, deployment: str) -> list[dict[str, Any]]:

@@ -44,7 +44,7 @@ def clip_activations(tflite: bytes, tensors: Sequence[int] | int, divisor: float
     Raises `ValueError` for a tensor that cannot be clipped, more than there are, and biases that leave int32.
     """
     possible = clippable(tflite)
-    chosen = _spread(possible, tensors) if isinstance(tensors, int) else list(tensors)
+    chosen = spread(possible, tensors) if isinstance(tensors, int) else list(tensors)
     if unknown := sorted(set(chosen) - set(possible)):
         raise ValueError(f"tensors {unknown} are not among those that can be clipped: {possible}")
     model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(tflite, 0))
@@ -60,7 +60,8 @@ def clip_activations(tflite: bytes, tensors: Sequence[int] | int, divisor: float
     return repacked(model)
 
 
-def _spread(possible: list[int], count: int) -> list[int]:
+def spread(possible: list[int], count: int) -> list[int]:
+    """`count` of these, evenly over the list."""
     if not 0 < count <= len(possible):
         raise ValueError(f"{count} tensors to clip; the model has {len(possible)} that can be")
     return [possible[i] for i in ((np.arange(count) + 0.5) * len(possible) / count).astype(int)]
