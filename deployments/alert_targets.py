@@ -81,8 +81,12 @@ def find(name: str) -> Target:
 
 def add_webhook(name: str, url: str) -> Target:
     """JSON to `url` by POST. Raises `TargetRefused`."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = httpx.URL(url)  # what sends to it must be able to read it
+        ok = parts.scheme in ("http", "https") and bool(parts.host) and parts.port != 0 and (parts.port or 1) < 65536
+    except httpx.InvalidURL:
+        ok = False
+    if not ok:
         raise TargetRefused(
             "the webhook's address is no http or https URL", next_step="f2f alerts add webhook https://…"
         )
@@ -104,7 +108,8 @@ def add_email(name: str, *, smtp: str, mode: str, sender: str, to: list[str], us
     account = f"{quote(user, safe='')}:{quote(password, safe='')}@" if user else ""
     options = {"from": sender, "to": ",".join(to), "mode": mode, "format": "text"}
     scheme = "mailto" if mode == "insecure" else "mailtos"
-    return _save(name, lambda: SlackWebhook.model_validate({"url": f"{scheme}://{account}{smtp}?{urlencode(options)}"}))
+    url = f"{scheme}://{account}{smtp}?{urlencode(options)}"
+    return _save(name, lambda: SlackWebhook.model_validate({"url": url}), receivers=len(to))
 
 
 def remove(target: Target) -> None:
@@ -171,7 +176,7 @@ def _not_delivered(target: Target, reasons: list[str], document: "BlockDocument"
     )
 
 
-def _save(name: str, make: Callable[[], Webhook | SlackWebhook]) -> Target:
+def _save(name: str, make: Callable[[], Webhook | SlackWebhook], receivers: int = 0) -> Target:
     if not NAME.fullmatch(name):
         raise TargetRefused(
             f"{name!r} is no name for a target", next_step="take lower-case letters, digits and dashes, e.g. --name ops"
@@ -182,7 +187,10 @@ def _save(name: str, make: Callable[[], Webhook | SlackWebhook]) -> Target:
             next_step=f"give this one another --name, or `f2f alerts remove {name}` first",
         )
     block = make()
-    if isinstance(block, SlackWebhook) and not len(block._apprise_client):
+    services = list(block._apprise_client) if isinstance(block, SlackWebhook) else []
+    # Apprise leaves out an address that it cannot read, without a word.
+    understood = sum(len(service.targets) for service in services) if receivers else 0
+    if (isinstance(block, SlackWebhook) and not services) or understood < receivers:
         raise TargetRefused(
             "Apprise makes nothing of these mail settings", next_step="check --smtp, --from and --to, one by one"
         )

@@ -4,8 +4,10 @@ import contextlib
 import json
 import logging
 import socket
+import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -42,15 +44,17 @@ class BoundedServer(ThreadingHTTPServer):
             return self.shutdown_request(request)
         with self._lock:
             self._ends[request] = time.monotonic() + self._seconds
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread was started for it
+            self._left(request)
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            with self._lock:
-                self._ends.pop(request, None)
-            self._places.release()
+            self._left(request)
 
     def service_actions(self) -> None:
         """Called between two requests, and every half second: ends the connections whose time is over."""
@@ -62,10 +66,17 @@ class BoundedServer(ThreadingHTTPServer):
                 request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
+        if isinstance(sys.exception(), ConnectionError):
+            return  # the client went away
         _log.exception("a request of %s failed", client_address[0])
 
+    def _left(self, request: Any) -> None:
+        with self._lock:
+            self._ends.pop(request, None)
+        self._places.release()
 
-class JsonHandler(BaseHTTPRequestHandler):
+
+class JsonHandler(BaseHTTPRequestHandler, ABC):
     """Subclasses give `route`, which returns nothing and answers, or raises `Refused`."""
 
     protocol_version = "HTTP/1.1"
@@ -75,8 +86,9 @@ class JsonHandler(BaseHTTPRequestHandler):
     who = "-"  # in the log line of a refusal, once it is known
     unread = True  # whether some of the request may still be on its way
 
+    @abstractmethod
     def route(self) -> None:
-        raise NotImplementedError
+        """Answers one request."""
 
     def body(self, limit: int) -> bytes:
         """The request's body. Raises `Refused` where its length is not announced or above `limit`."""

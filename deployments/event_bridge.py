@@ -30,6 +30,7 @@ from tasks.settings import Settings, settings
 EVENT = "frames2firmware.frames.landed"
 SECONDS = 30.0  # between two events of a device
 MOST_BYTES = 1024 * 1024  # of a notice
+MOST_KEY = 1024  # characters; S3's own limit, in bytes
 MOST_DEVICES = 1000  # that may wait for an event at once
 MOST_SESSIONS = 50  # named in one event
 RETRY_SECONDS = (2.0, 60.0)  # while Prefect is away: first and longest wait between two tries
@@ -91,13 +92,16 @@ def landed_keys(notice: bytes, where: Settings) -> list[str]:
         raise ValueError("a notice is a JSON object")
     prefix = f"{where.prefix.strip('/')}/{INBOX}".lstrip("/")
     keys = []
-    for record in found.get("Records") or ():
+    records = found.get("Records")
+    for record in records if isinstance(records, list) else ():
         with contextlib.suppress(KeyError, TypeError, AttributeError):  # no S3 event record: not ours
             name, key = record["eventName"].removeprefix("s3:"), record["s3"]["object"]["key"]
             if name.startswith("ObjectCreated:") and record["s3"]["bucket"]["name"] == where.bucket:
                 key = key if key.startswith(prefix) else unquote_plus(key)
                 key = key[len(prefix) - len(INBOX) :] if key.startswith(prefix) else ""
-                if key.count("/") == 4 and day_of(key) and all(key.split("/")):
+                # Prefect takes no half characters, and S3 has no such keys: one such event would hold up all others.
+                sound = len(key) <= MOST_KEY and key.isprintable()
+                if sound and key.count("/") == 4 and day_of(key) and all(key.split("/")):
                     keys.append(key)
     return keys
 

@@ -117,7 +117,8 @@ def start_page(store: Store) -> str:
 
 def _page(title: str, body: str) -> str:
     return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>'
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>'
         ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;"
         "padding:0 1rem}h2{font-size:1.1rem;margin-top:2rem}li{margin:.2rem 0}.passed::marker{content:'✓ '}"
         ".rejected::marker{content:'✗ '}.more{opacity:.7;font-size:.85em;margin-left:.5em}"

@@ -10,7 +10,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from expectations.offline import offline
+from expectations.offline import NO_ICON, offline
 from tasks.lineage import DatasetVersion, ExpectationOutcome, ValidationOutcome
 from tasks.store import Store
 
@@ -89,7 +89,7 @@ def index_page(outcome: ValidationOutcome, version: DatasetVersion, pages: list[
     answer = "fit for training" if outcome.success else "not fit for training"
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Data set {outcome.dataset[:12]}: {answer}</title><style>{STYLE.read_text()}</style></head>
+{NO_ICON}<title>Data set {outcome.dataset[:12]}: {answer}</title><style>{STYLE.read_text()}</style></head>
 <body class="f2f-index">
 <h1><span class="{"text-success" if outcome.success else "text-danger"}">{"✓" if outcome.success else "✗"}</span>
 Data set {outcome.dataset[:12]} is {answer}</h1>

@@ -18,6 +18,7 @@ _TAG = re.compile(
 _VOID = frozenset({"meta", "br", "hr"})
 _ATTRIBUTES = frozenset({"id", "class", "href", "charset", "name", "content", "hidden", "colspan", "rowspan"})
 _DROPPED = frozenset({"script", "footer", "svg"})  # with all that is inside
+NO_ICON = '<link rel="icon" href="data:,">'  # or the browser asks for /favicon.ico
 _LOGO = ("NO-CACHE", "Data Docs")  # the class of the remote logo, and what stands in its place
 _WITHIN_THE_SITE = re.compile(r"(?!/)(?:\w[^:#]*|\.\.?/[^:#]*)?(?:#.*)?")  # no scheme, no host, no absolute path
 _REMOTE_STYLE = re.compile(r"url\(\s*['\"]?(?:https?:)?//[^)]*\)|@import[^;]*;", re.IGNORECASE)
@@ -53,7 +54,7 @@ class _Writer(HTMLParser):
             self._body = self._body or tag == "body"
             self._style = tag == "style"
             kept = "".join(f' {name}="{escape(value or "")}"' for name, value in attrs if _keeps(tag, name, value))
-            self.out.append(f"<{tag}{kept}>")
+            self.out.append(f"<{tag}{kept}>{NO_ICON if tag == 'head' and not self._body else ''}")
 
     def handle_endtag(self, tag: str) -> None:
         if self._inside:

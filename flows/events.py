@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.events import Event as PrefectEvent
 from prefect.events.related import related_resources_from_run_context
+from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.asyncutils import run_coro_as_sync
 
 from tasks import alerts, channels, frame_index, outbox
@@ -31,10 +32,11 @@ from tasks.ingest import IngestSummary
 from tasks.lineage import Candidate, DatasetVersion, ValidationOutcome
 from tasks.releases import load_release
 from tasks.report import public_url
-from tasks.store import Store, open_store
+from tasks.store import ObjectMissing, RecordDamaged, Store, open_store
 from tasks.watch import SilentDevice
 
 SECONDS = 10.0  # for one event; an answer takes 10 ms
+REFUSED = (400, 413, 422)  # HTTP answers that mean the event, not the server
 CHANNEL = "stable"  # whose release an alert names as what devices run now
 _log = logging.getLogger("f2f.events")
 
@@ -54,12 +56,22 @@ def emit(event: Event) -> None:
 
 
 def send_unsent() -> int:
-    """Sends what earlier runs could not; returns how many events that were. Never raises; ends at the first failure."""
+    """Sends what earlier runs could not; returns how many events that were. Never raises.
+
+    Ends where the server or the bucket is away; an event that is itself at fault is left out.
+    """
     sent = 0
     try:
         store = open_store()
-        for told in outbox.unsent(store):
-            _deliver(store, told, of_this_run=False)
+        for key in outbox.unsent(store):
+            try:
+                _deliver(store, store.get_record(key, outbox.Told), of_this_run=False)
+            except (RecordDamaged, ObjectMissing, PrefectHTTPStatusError) as error:
+                if isinstance(error, PrefectHTTPStatusError) and error.response.status_code not in REFUSED:
+                    raise
+                # It will not be taken later either, and must not hold up those after it.
+                _log.warning("event %s cannot be sent (%s)", key, _reason(error))
+                continue
             sent += 1
     except Exception as error:
         _log.warning("events of earlier runs were not sent (%s); a later look tries again", _reason(error))

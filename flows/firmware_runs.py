@@ -109,7 +109,12 @@ def wait_for_run(run_id: str, board: str, minutes: float) -> None:
     restarts, told, spoken = 0, "", started
     while True:
         left = minutes - (time.monotonic() - started) / 60
-        run = _asked(lambda client: client.read_flow_run(UUID(run_id)), left, f"for run {run_id}")
+        try:
+            run = _asked(lambda client: client.read_flow_run(UUID(run_id)), left, f"for run {run_id}")
+        except ObjectNotFound as gone:
+            raise FirmwareRunFailed(
+                f"firmware for {board}: run {run_id} was deleted", next_step="run the retrain again: it orders anew"
+            ) from gone
         state = run.state
         name = (state.name if state else None) or "unknown"
         if state and state.is_completed():

@@ -18,6 +18,7 @@ from tasks.alerts import training_finished
 from tasks.candidates import FinishedRun
 from tasks.firmware import Unproven
 from tasks.lineage import Candidate
+from tasks.report_figures import passed_sentence
 from tasks.settings import settings
 
 
@@ -51,5 +52,5 @@ def retrain(parameters: RetrainParameters = RetrainParameters()) -> State[Candid
     if not run.passed:
         return Completed(name="Rejected", message="; ".join(run.broken), data=candidate)
     promoted = promote_candidate(candidate, parameters.promote)
-    message = f"every rule of the gate holds, every image is proven; {promoted.sentence}"
+    message = f"{passed_sentence(images)}; {promoted.sentence}"
     return Completed(name="Passed", message=message, data=candidate)

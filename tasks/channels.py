@@ -5,7 +5,6 @@ channel on first makes sure that the revision before has its copy, so a process 
 long.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -70,6 +69,12 @@ def move(
         previous=held.digest if held else None,
         moved_at=datetime.now(UTC).replace(microsecond=0),
     )
+    if store.exists(channel.history_key) and current(store, name) == held:  # no race: nobody moved it
+        raise HistoryDiffers(
+            f"{channel.key} is {f'at revision {held.revision}' if held else 'not there'}, but a copy of revision "
+            f"{channel.revision} is in {channel.history_key}: an earlier state was put back",
+            next_step="run `f2f verify`, then restore the channel object from its newest copy that verifies",
+        )
     channel = channel.model_copy(update={"signature": sign(channel, key)})
     # Where an answer was lost and the write repeated, the store says no to the one who won: then what is there is ours.
     if not store.swap(channel.key, _json(channel), etag) and current(store, name) != channel:
@@ -78,10 +83,11 @@ def move(
     return channel
 
 
-def history(store: Store, name: str) -> Iterator[Channel]:
-    """Every revision that has its copy, oldest first."""
-    for item in store.list(f"channels/{name}/"):
-        yield store.get_record(item.key, Channel)
+def history(store: Store, name: str) -> list[Channel]:
+    """Every revision, oldest first; also the current one where whoever moved it ended before it wrote the copy."""
+    kept = [store.get_record(item.key, Channel) for item in store.list(f"channels/{name}/")]
+    held = current(store, name)
+    return [*kept, held] if held and held not in kept else kept
 
 
 def _keep(store: Store, channel: Channel) -> None:

@@ -46,7 +46,8 @@ def compare(
         "code_version": code_version([degradation, interpreters, kernels, scores, sys.modules[__name__]]),
     }
     known = store.find_record(f"models/comparisons/{Comparison.digest_for(**identity)}.json", Comparison)
-    if known and known.channel_release == (held.number if held else None):
+    boards = _boards(candidate, held)  # not part of the identity: the same model comes with other images as well
+    if known and known.channel_release == (held.number if held else None) and known.rules[-1] == boards:
         return known
     frames = load_scores(store, report)
     right = (frames.int8 >= report.parameters.threshold) == frames.labels
@@ -57,7 +58,7 @@ def compare(
             channel_right, right, frames.sessions, rounds=parameters.bootstrap_rounds, seed=parameters.seed
         )
     slices = _slices(frames, right, channel_right, parameters)
-    rules = (_not_behind(loss, parameters, held), *_floors(slices, parameters), _boards(candidate, held))
+    rules = (_not_behind(loss, parameters, held), *_floors(slices, parameters), boards)
     comparison = Comparison(
         **identity,
         channel_release=held.number if held else None,
@@ -156,7 +157,9 @@ def _not_behind(loss: degradation.Degradation | None, parameters: ComparisonPara
     counts = f"{loss.gained} frames gained, {loss.lost} lost of {loss.frames} in {loss.sessions} sessions"
     better = loss.point <= 0
     passed = better or loss.bound <= limit
-    if better:
+    if loss.point == 0:
+        text = f"as accurate as release {held.number} ({counts})"
+    elif better:
         text = f"{-100 * loss.point:.2f} points better than release {held.number} ({counts})"
     else:
         text = (
@@ -175,12 +178,17 @@ def _floors(slices: tuple[SliceComparison, ...], parameters: ComparisonParameter
     below = [s for s in judged if s.candidate < (s.floor or 0)]
     worst = min(judged, key=lambda s: s.candidate - (s.floor or 0), default=None)
     if below:
-        named = "; ".join(f"{s.name} {s.candidate:.4f} (floor {s.floor:g}, {s.frames} frames)" for s in below[:5])
-        reason = f"{len(below)} of {len(judged)} devices below their floor: {named}"
+        named = "; ".join(
+            f"{s.name} {s.candidate:.4f} (floor {s.floor:g}, {_count(s.frames, 'frame')})" for s in below[:5]
+        )
+        its = "its" if len(judged) == 1 else "their"
+        reason = f"{len(below)} of {_count(len(judged), 'device')} below {its} floor: {named}"
+    elif worst and len(judged) == 1:
+        reason = f"the only device with enough frames, {worst.name}, reaches its floor"
     elif worst:
         reason = f"all {len(judged)} devices with enough frames reach their floor; nearest is {worst.name}"
     else:
-        reason = f"no device has {parameters.min_slice_frames} test frames: none has a floor"
+        reason = f"no device has {_count(parameters.min_slice_frames, 'test frame')}: none has a floor"
     figure, limit = (worst.candidate, worst.floor) if worst else (None, None)
     rules = [Rule(name="slices", passed=not below, figure=figure, limit=limit, reason=reason)]
     for name in sorted(set(parameters.slice_floors) - {s.name for s in slices}):
@@ -189,6 +197,10 @@ def _floors(slices: tuple[SliceComparison, ...], parameters: ComparisonParameter
             Rule(name=f"slice {name}", passed=False, figure=None, limit=parameters.slice_floors[name], reason=why)
         )
     return rules
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _boards(candidate: Candidate, held: Release | None) -> Rule:

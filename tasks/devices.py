@@ -16,7 +16,15 @@ from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from tasks.errors import PipelineError
 from tasks.inbox import INBOX, LOOK_BACK
@@ -69,7 +77,15 @@ class WantedFile(BaseModel):
     sha256: Sha256 | None = Field(
         None, description="Of its bytes: the URL then takes these bytes only, and all of them."
     )
-    captured_at: AwareDatetime | None = Field(None, description="When the picture was taken.")
+    captured_at: AwareDatetime | None = Field(None, description="When the picture was taken; kept in UTC.")
+
+    @field_validator("captured_at")
+    @classmethod
+    def _in_utc(cls, moment: datetime | None) -> datetime | None:
+        try:
+            return moment and moment.astimezone(UTC)
+        except OverflowError as error:
+            raise ValueError("in UTC that is before year 1 or after year 9999") from error
 
 
 class UploadRequest(BaseModel):
@@ -156,7 +172,7 @@ def uploads(store: Store, device: Device, wanted: UploadRequest, now: datetime |
     folder = f"{INBOX}{landing_day(now, wanted.seconds)}/{device.name}/{wanted.session}/"
     made = []
     for file in wanted.files or [WantedFile(name=name) for name in wanted.names or _numbered(wanted.count or 0, now)]:
-        metadata = {"captured-at": file.captured_at.astimezone(UTC).isoformat()} if file.captured_at else None
+        metadata = {"captured-at": file.captured_at.isoformat()} if file.captured_at else None
         url, headers = store.presigned_create(
             folder + file.name, seconds=wanted.seconds, metadata=metadata, sha256=file.sha256 or ""
         )

@@ -210,16 +210,29 @@ def firmware_table(images: Sequence[FirmwareImage]) -> list[dict[str, str]]:
 
 
 def firmware_markdown(images: Sequence[FirmwareImage]) -> list[str]:
-    """A Markdown table, one row a board, with what decides."""
+    """A Markdown table, one row a board, with what decides; narrow, since the page that shows it is."""
     lines = [
-        "| | board | engine | arena | flash | RAM | instructions | estimated time | golden frames |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        "| | board | arena (bound) | flash | RAM | inference | golden frames |",
+        "|---|---|--:|--:|--:|--:|--:|",
     ]
-    for row in map(board_row, images):
+    rows = [board_row(image) for image in images]
+    for row in rows:
         golden = f"{row.compared}, {row.different}" if row.different else row.compared
         lines.append(
-            f"| {row.state if row.passed else f'**{row.state}**'} | {row.board} | {row.engine} | {row.reserved} B "
-            f"(at least {row.bound} B) | {row.flash} of {row.flash_budget} | {row.ram} of {row.ram_budget} | "
-            f"{row.most} | {row.time} | {golden if row.same else f'**{golden}**'} |"
+            f"| {row.state if row.passed else f'**{row.state}**'} | {row.board} | {row.reserved} ({row.bound}) | "
+            f"{_of_budget(row.flash, row.flash_share, fits=row.flash_fits)} | "
+            f"{_of_budget(row.ram, row.ram_share, fits=row.ram_fits)} | "
+            f"{row.seconds} | {golden if row.same else f'**{golden}**'} |"
         )
-    return lines
+    clocks = [f"{row.most} instructions on {row.board} at {row.clock}" for row in rows if row.timed]
+    boards: dict[str, list[str]] = {}
+    for row in rows:
+        boards.setdefault(row.engine, []).append(row.board)
+    engines = [f"{engine} ({', '.join(names)})" if len(boards) > 1 else engine for engine, names in boards.items()]
+    notes = ["Arenas in bytes, bound: what no arena can be below; percent of the budget."]
+    notes += [f"Estimated: {', '.join(clocks)}."] if clocks else []
+    return [*lines, "", " ".join([*notes, f"Engine: {'; '.join(engines)}."])]
+
+
+def _of_budget(used: str, share: float, *, fits: bool) -> str:
+    return f"{used} ({share:.0f} %)" if fits else f"**{used}, above its budget**"

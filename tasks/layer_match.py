@@ -70,7 +70,7 @@ class _Search:
             return None
         sources = tuple(self.known.get(i, -1) for i in inputs)
         if op.name == "QUANTIZE":
-            reference, wanted, output = None, sources, sources[0]
+            reference, wanted, output = None, sources, sources[0] if sources else -1  # -1: of a stored tensor
         else:
             found = self._by_name(op) or self._by_place(op, sources)
             if found is None:

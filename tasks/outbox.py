@@ -55,9 +55,9 @@ def mark_sent(store: Store, told: Told) -> None:
     store.create(told.mark, datetime.now(UTC).isoformat(timespec="seconds").encode(), content_type="text/plain")
 
 
-def unsent(store: Store) -> Iterator[Told]:
-    """What was kept and never marked as sent, in order of the keys."""
+def unsent(store: Store) -> Iterator[str]:
+    """Keys of what was kept and never marked as sent, in order."""
     keys = {item.key for item in store.list(FOLDER)}
     for key in sorted(key for key in keys if key.endswith(".json")):
         if key.removesuffix(".json") + ".sent" not in keys:
-            yield store.get_record(key, Told)
+            yield key

@@ -12,7 +12,7 @@ from tasks.lineage import Candidate
 from tasks.parameters import PromoteParameters
 from tasks.progress import Progress, silent
 from tasks.release_records import Channel, Comparison, Release
-from tasks.releases import load_release, publish
+from tasks.releases import load_release, publish, release_of
 from tasks.signing import load_signing_key
 from tasks.store import Store
 
@@ -75,6 +75,9 @@ def promote(
         if not comparison.passed:
             return _came_of(candidate, parameters, "kept", None, held, comparison)
         if key is None:
+            before = release_of(store, candidate)
+            if before and held and before.number <= held.highest:
+                return _came_of(candidate, parameters, "superseded", before, held, comparison)
             return _came_of(candidate, parameters, "would", None, held, comparison)
         made = publish(store, candidate, comparison, previous=release.number if release else None, key=key)
         if held and made.number <= held.highest:
@@ -106,7 +109,7 @@ def rollback(store: Store, number: int, reason: str, channel: str = "stable") ->
             why = f"channel {channel} holds it" if number == held.release else "it was never in the channel"
             raise RollbackRefused(
                 f"release {number} is not an earlier one of channel {channel}: {why}",
-                next_step=f"any other release up to {held.highest} will do; a newer one is promoted: `f2f promote`",
+                next_step=f"any other release up to {held.highest} will do; a newer one is promoted: `f2f promote --publish`",
             )
         moved = channels.move(store, channel, held, etag, target, "rollback", reason.strip(), key)
         if moved:
@@ -116,7 +119,7 @@ def rollback(store: Store, number: int, reason: str, channel: str = "stable") ->
 
 def release_before(store: Store, channel: str) -> int:
     """The release that `channel` held before the one that it holds. Raises `RollbackRefused` where there is none."""
-    revisions = list(channels.history(store, channel))
+    revisions = channels.history(store, channel)
     earlier = [revision.release for revision in revisions if revision.release != revisions[-1].release]
     if not earlier:
         raise RollbackRefused(

@@ -13,10 +13,7 @@ from tasks.store import Store
 
 def line_of(store: Store, channel: str) -> tuple[list[Release], list[Channel]]:
     """The releases that were ever in `channel`, by number, and its revisions, oldest first."""
-    history = list(channels.history(store, channel))
-    held = channels.current(store, channel)
-    if held and held not in history:  # whoever moved it ended before it wrote the copy
-        history.append(held)
+    history = channels.history(store, channel)
     was_in = {revision.release for revision in history}
     return [release for release in releases(store) if release.number in was_in], history
 

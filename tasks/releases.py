@@ -42,8 +42,13 @@ def load_release(store: Store, number: int) -> Release:
         there = numbers(store)
         raise NoSuchRelease(
             f"there is no release {number}; {f'there are {there[0]} to {there[-1]}' if there else 'there is none yet'}",
-            next_step="`f2f releases` lists them" if there else "publish one: `f2f promote`",
+            next_step="`f2f releases` lists them" if there else "publish one: `f2f promote --publish`",
         ) from missing
+
+
+def release_of(store: Store, candidate: Candidate) -> Release | None:
+    """The release that `candidate` became; None where it became none yet."""
+    return _of(candidate, releases(store))
 
 
 def publish(
@@ -55,7 +60,7 @@ def publish(
     candidate has one release, however many processes publish it at once.
     """
     known = releases(store)
-    mine = next((release for release in known if release.candidate == candidate.digest), None)
+    mine = _of(candidate, known)
     if mine:
         return mine
     number = known[-1].number + 1 if known else 1
@@ -136,6 +141,10 @@ def collect(store: Store, candidate: Candidate) -> dict[str, Artefact]:
                     )
                 found[f"firmware/{image.board}/{file}"] = Artefact(key=info.key, sha256=sha256, size=info.size)
     return found
+
+
+def _of(candidate: Candidate, known: list[Release]) -> Release | None:
+    return next((release for release in known if release.candidate == candidate.digest), None)
 
 
 def sha256_of(store: Store, key: str) -> str:

@@ -151,6 +151,14 @@ def _with_images(rules: str, text: str, images: Sequence[FirmwareImage]) -> Head
     return Headline(f"Passed: {rules}", text, ())
 
 
+def passed_sentence(images: Sequence[FirmwareImage]) -> str:
+    """What a run that passed has shown; of images only where there are some."""
+    text = "every rule of the gate holds"
+    if not images:
+        return text
+    return f"{text}, every image {'' if all(i.outcome for i in images) else 'that an emulator runs '}is proven"
+
+
 def _of(boards: Sequence[str]) -> str:
     return f"the {'image' if len(boards) == 1 else 'images'} for {_listed(boards)}"
 
@@ -274,7 +282,8 @@ def training_sentence(trained: TrainedModel) -> str:
         return text + " No epoch was trained."
     phases = [sum(1 for e in trained.curves if e.phase == phase) for phase in ("head", "fine_tune")]
     return (
-        f"{text} {phases[0]} epochs of the head, {phases[1]} of fine-tuning; the smallest validation loss was in epoch "
+        f"{text} {phases[0]} {'epoch' if phases[0] == 1 else 'epochs'} of the head, {phases[1]} of fine-tuning; the "
+        f"smallest validation loss was in epoch "
         f"{best + 1}. Validation accuracy of the model that was kept: {percent(trained.val_accuracy)}."
     )
 

@@ -14,7 +14,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from tasks.settings import Settings, settings
 from tasks.store_client import Presigned, connect, presign_create, store_name, translated_errors, versions_of
@@ -25,6 +25,7 @@ from tasks.store_errors import (
     ConditionsIgnored,
     DigestMismatch,
     ObjectMissing,
+    RecordDamaged,
     StoreError,
     StoreUnreachable,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ObjectMissing",
     "ObjectStream",
     "Presigned",
+    "RecordDamaged",
     "Store",
     "StoreError",
     "StoreUnreachable",
@@ -137,7 +139,7 @@ class Store:
                     yield ObjectInfo(key, item["Size"], item["ETag"], item["LastModified"])
 
     def list_folders(self, prefix: str) -> Iterator[str]:
-        """The "folders" right below `prefix` (which ends with a slash), each with its slash at the end."""
+        """The "folders" right below `prefix`, or that begin with its last part; each with its slash at the end."""
         with self._errors(prefix):
             pages = self.client.get_paginator("list_objects_v2").paginate(
                 Bucket=self.where.bucket, Prefix=self._prefix + prefix, Delimiter="/"
@@ -232,8 +234,14 @@ class Store:
         self.put(key, record.model_dump_json(indent=1).encode(), content_type="application/json")
 
     def get_record(self, key: str, kind: type[R]) -> R:
-        """Loads and checks a record. Raises `ObjectMissing`, pydantic's `ValidationError`."""
-        return kind.model_validate_json(self.get(key))
+        """Loads and checks a record. Raises `ObjectMissing`, `RecordDamaged`."""
+        try:
+            return kind.model_validate_json(self.get(key))
+        except ValidationError as error:
+            raise RecordDamaged(
+                f"{key} in bucket {self.where.bucket} is no {kind.__name__}: {error.errors()[0]['msg']}",
+                next_step="restore the object's earlier version; nothing of ours writes into a record",
+            ) from error
 
     def find_record(self, key: str, kind: type[R]) -> R | None:
         """`get_record`, None where there is none yet."""

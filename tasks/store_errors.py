@@ -27,6 +27,10 @@ class ConditionsIgnored(StoreError):
     """The store accepts conditional writes and does not honour them: concurrent runs would overwrite each other."""
 
 
+class RecordDamaged(StoreError):
+    """An object that should hold a record and does not."""
+
+
 class DigestMismatch(StoreError):
     """A blob's bytes are not what its name says."""
 

@@ -7,22 +7,21 @@ erased (tasks/erase.py), a signed record says which report and which golden fram
 """
 
 import hashlib
-import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks import channels
 from tasks.erasures import load_erasures
 from tasks.errors import PipelineError
 from tasks.firmware_records import FirmwareImage
 from tasks.lineage import Candidate, DatasetVersion, Int8Model, Record, Report, TrainedModel, ValidationOutcome, Verdict
 from tasks.progress import Progress, silent
-from tasks.release_records import Artefact, Channel, Release, release_key
+from tasks.release_records import Artefact, Channel, Release, channel_key, release_key
 from tasks.releases import sha256_of
 from tasks.signing import SignatureRefused, check, load_trusted_keys
 from tasks.store import ObjectMissing, Store
@@ -48,11 +47,18 @@ class Finding(BaseModel):
     message: str
 
 
+class _Seen(BaseModel):
+    """The newest revision of a channel that was seen on this machine."""
+
+    revision: int
+    digest: str
+
+
 class Verification(BaseModel):
     """The result for one release and, where a channel was asked for, for that channel."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    release: int
+    release: int | None  # None where the channel cannot be read
     channel: str | None
     revision: int | None
     artefacts: int  # objects that were read and compared
@@ -69,23 +75,44 @@ class NothingToVerify(PipelineError):
     """No such release, or nothing in the channel."""
 
 
+class MemoryDamaged(PipelineError):
+    """The file that remembers a channel's newest revision cannot be read."""
+
+
 def verify_channel(store: Store, name: str, *, progress: Progress = silent) -> Verification:
-    """The channel's own signature, revision and history, and the release that it names. Raises `NothingToVerify`."""
+    """The channel's own signature and revision, and the release that it names.
+
+    Raises `NothingToVerify`, `MemoryDamaged`, `tasks.signing.KeyMissing`.
+    """
     trusted = load_trusted_keys(store.where)
-    held = channels.current(store, name)
-    if held is None:
-        raise NothingToVerify(f"channel {name} holds nothing yet", next_step="publish something: `f2f promote`")
+    # Before the channel itself: a copy is written after its revision, so none of these is newer than what is read next.
+    newest = _newest_copy(store, name)
+    key = channel_key(name)
+    try:
+        written = store.get(key)
+    except ObjectMissing as missing:
+        raise NothingToVerify(
+            f"channel {name} holds nothing yet", next_step="publish something: `f2f promote --publish`"
+        ) from missing
     found: list[Finding] = []
     try:
-        check(store.get(held.key), Channel, trusted, what=held.key)
+        check(written, Channel, trusted, what=key)
     except SignatureRefused as refused:
-        found.append(Finding(kind="signature", object=held.key, message=refused.message))
-    else:
-        found += _revision(store, held)
+        found.append(Finding(kind="signature", object=key, message=refused.message))
+    try:
+        held = Channel.model_validate_json(written)
+    except ValidationError as error:
+        message = f"cannot be read: {error.errors()[0]['msg']}"
+        found.append(Finding(kind="signature", object=key, message=message))
+        return _verification(None, found).model_copy(update={"channel": name})
+    if held.name != name:
+        found.append(Finding(kind="signature", object=key, message=f"{key} holds channel {held.name}"))
+    if not found:
+        found += _revision(store, held, newest)
     release = verify_release(store, held.release, progress=progress)
-    if release.passed and _load(store, held.release).digest != held.release_digest:
+    if release.passed and Release.model_validate_json(_written(store, held.release)).digest != held.release_digest:
         message = f"{release_key(held.release)} is not the release that revision {held.revision} names"
-        found.append(Finding(kind="lineage", object=held.key, message=message))
+        found.append(Finding(kind="lineage", object=key, message=message))
     return release.model_copy(
         update={"channel": name, "revision": held.revision, "findings": (*found, *release.findings)}
     )
@@ -96,8 +123,9 @@ def verify_release(store: Store, number: int, *, progress: Progress = silent) ->
     trusted = load_trusted_keys(store.where)
     key = release_key(number)
     try:
-        check(_written(store, number), Release, trusted, what=key)
-        release = _load(store, number)
+        written = _written(store, number)
+        check(written, Release, trusted, what=key)
+        release = Release.model_validate_json(written)
         if release.number != number:
             raise SignatureRefused(f"{key} holds release {release.number}")
     except SignatureRefused as refused:
@@ -111,7 +139,7 @@ def verify_release(store: Store, number: int, *, progress: Progress = silent) ->
     return _verification(number, found, release).model_copy(update={"erased": erased})
 
 
-def _verification(number: int, found: list[Finding], release: Release | None = None) -> Verification:
+def _verification(number: int | None, found: list[Finding], release: Release | None = None) -> Verification:
     artefacts = release.artefacts.values() if release else ()
     total = sum(artefact.size for artefact in artefacts)
     return Verification(
@@ -124,10 +152,6 @@ def _written(store: Store, number: int) -> bytes:
         return store.get(release_key(number))
     except ObjectMissing as missing:
         raise NothingToVerify(f"there is no release {number}", next_step="`f2f releases` lists them") from missing
-
-
-def _load(store: Store, number: int) -> Release:
-    return Release.model_validate_json(_written(store, number))
 
 
 def _bytes(store: Store, release: Release, progress: Progress) -> dict[str, str | None]:
@@ -242,28 +266,42 @@ def _digest(record: Record | Finding) -> str:
 # -- channel revisions -------------------------------------------------------------------------------------------------
 
 
-def _revision(store: Store, held: Channel) -> Iterator[Finding]:
-    """Refuses a channel that lies behind its history, or behind what was seen here; remembers it otherwise."""
-    kept = [item.key for item in store.list(f"channels/{held.name}/")]
-    newest = max((int(key.rpartition("/")[2].removesuffix(".json")) for key in kept), default=held.revision)
+def _newest_copy(store: Store, name: str) -> int:
+    """The newest revision of a channel that has its copy; 0 where none has."""
+    kept = (item.key.rpartition("/")[2].removesuffix(".json") for item in store.list(f"channels/{name}/"))
+    return max((int(revision) for revision in kept if revision.isdecimal()), default=0)
+
+
+def _revision(store: Store, held: Channel, newest: int) -> Iterator[Finding]:
+    """Refuses a channel that lies behind its newest copy, or behind what was seen here; remembers it otherwise."""
     seen_file = _seen_file(store, held.name)
-    seen: dict[str, Any] = {"revision": 0, "digest": ""}
-    if seen_file.exists():
-        seen = json.loads(seen_file.read_text())
+    seen = _seen(seen_file)
     if held.revision < newest:
         message = f"is at revision {held.revision}, and revision {newest} was published: it was put back"
         yield Finding(kind="revision", object=held.key, message=message)
-    elif held.revision < seen["revision"]:
-        message = f"is at revision {held.revision}, and revision {seen['revision']} was seen here: it was put back"
+    elif held.revision < seen.revision:
+        message = f"is at revision {held.revision}, and revision {seen.revision} was seen here: it was put back"
         yield Finding(kind="revision", object=held.key, message=message)
-    elif held.revision == seen["revision"] and held.digest != seen["digest"]:
+    elif held.revision == seen.revision and held.digest != seen.digest:
         message = f"revision {held.revision} is another one than was seen here before"
         yield Finding(kind="revision", object=held.key, message=message)
     else:
         seen_file.parent.mkdir(parents=True, exist_ok=True)
-        part = seen_file.with_suffix(".part")
-        part.write_text(json.dumps({"revision": held.revision, "digest": held.digest}))
+        part = seen_file.with_suffix(f".{os.getpid()}.part")  # its own: others verify at the same time
+        part.write_text(_Seen(revision=held.revision, digest=held.digest).model_dump_json())
         part.replace(seen_file)
+
+
+def _seen(file: Path) -> _Seen:
+    try:
+        return _Seen.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return _Seen(revision=0, digest="")
+    except ValidationError as error:
+        raise MemoryDamaged(
+            f"{file}, the newest revision that was seen here, cannot be read: {error.errors()[0]['msg']}",
+            next_step="look at the channel's history (`f2f releases`); if it is right, delete that file",
+        ) from error
 
 
 def _seen_file(store: Store, name: str) -> Path:

@@ -7,7 +7,8 @@ from deployments.stack import down
 
 @click.command()
 def command() -> None:
-    """Stop what `f2f up` started: worker (its flow runs end as crashed), report, Prefect and S3 server. Data stay.
+    """Stop what `f2f up` started: worker (its flow runs end as crashed), upload gate, event bridge, report, Prefect and
+    S3 server. Data stay.
 
     An interrupted run loses nothing that was finished: started again, it goes on from there.
 

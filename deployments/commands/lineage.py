@@ -1,11 +1,14 @@
 """`f2f lineage`: the frames behind a release, and the releases that a frame is in."""
 
+import errno
 import json
 import os
 import sys
 from typing import TYPE_CHECKING
 
 import click
+
+from tasks.errors import PipelineError
 
 if TYPE_CHECKING:
     from tasks.store import Store
@@ -77,7 +80,13 @@ def _frames(store: "Store", number: int, as_json: bool) -> None:
                 else:
                     lines.write_batch(batch.cast(schema))
         sys.stdout.flush()
-    except OSError:  # `| head` has seen enough
+    except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains at its end
+        if error.errno != errno.EPIPE:  # a full disk: what was written is not all of it
+            raise PipelineError(
+                f"the frames of release {number} could not be written: {error.strerror or error}",
+                next_step="make room, or write somewhere else, and run the same command again",
+            ) from error
+        # `| head` has seen enough.
         return
     click.echo(f"release {number}: {count:,} frames, data set {release.dataset[:12]}", err=True)

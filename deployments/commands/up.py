@@ -9,10 +9,13 @@ from deployments.stack_settings import user_prefect_url
 
 @click.command()
 @click.option(
-    "--no-prefect", is_flag=True, help="Only the S3 and report servers; `f2f retrain` works without the rest."
+    "--no-prefect",
+    is_flag=True,
+    help="Only S3 and report server and upload gate; `f2f retrain` works without the rest.",
 )
 def command(no_prefect: bool) -> None:
-    """Start what does not run yet: S3 server, Prefect server, worker with all deployments, report server.
+    """Start what does not run yet: S3 server, Prefect server, worker with all deployments, report server, upload gate
+    (devices ask it for upload URLs), event bridge (tells Prefect what landed).
 
     Everything listens on 127.0.0.1 and keeps its data in one folder (F2F_DATA_DIR, default .f2f), with random
     credentials that only you can read. Run it again at any time, after a crash or a reboot too: what is healthy is left

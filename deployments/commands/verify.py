@@ -41,7 +41,7 @@ def command(release: int | None, channel: str, as_json: bool) -> None:
         click.echo(found.model_dump_json(indent=1))
     what = f"release {found.release}"
     if found.channel:
-        what = f"channel {found.channel}, revision {found.revision}: {what}"
+        what = f"channel {found.channel}" + (f", revision {found.revision}: {what}" if found.release else "")
     for finding in found.findings:
         click.echo(f"REFUSED {finding.kind}: {finding.object}: {finding.message}", err=True)
     for note in found.erased:

@@ -66,6 +66,8 @@ def command(queues: tuple[str, ...], pool: str, limit: int | None, name: str | N
 
     Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 it cannot join (it says why).
     """
+    if name and "/" in name:
+        raise CannotJoin(f"{name!r} is no name for a worker", next_step="give it a --name without slashes")
     where = absolute(settings())
     no_proxy()
     url = _api_url(where)

@@ -1,6 +1,10 @@
-"""A local stack of the test's own: its folder, its ports, ended with the test."""
+"""What tests start for themselves: a local stack with its folder and ports, or one server in a thread."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -8,6 +12,19 @@ import pytest
 from deployments import stack
 from tasks.settings import Settings
 from tests.conftest import free_port
+
+
+@contextmanager
+def serving(server: ThreadingHTTPServer) -> Iterator[int]:
+    """The port of `server`, which answers until the block ends."""
+    thread = threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True)
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 @pytest.fixture

@@ -443,7 +443,18 @@ def test_alerts_arrive_by_mail(server: Server, this_bucket: Store) -> None:
     assert b"Nothing came from by-mail since" in sent.as_bytes()
 
 
-@pytest.mark.parametrize("url", ["ftp://example.com/x", "example.com/hook", "http:///x"])
+@pytest.mark.parametrize("receivers", [["nobody"], ["ops@example.com", "nobody"]])
+def test_mail_to_an_address_that_is_none_is_refused(server: Server, receivers: list[str]) -> None:
+    with pytest.raises(alert_targets.TargetRefused, match="Apprise makes nothing"):
+        alert_targets.add_email(
+            "mail", smtp="127.0.0.1", mode="insecure", sender="cam@example.com", to=receivers, user="", password=""
+        )
+    assert not alert_targets.targets()
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://example.com/x", "example.com/hook", "http:///x", "http://[::1/x", "http://a:b/x", "http://a:99999/x"]
+)
 def test_an_address_that_is_none_is_refused_without_being_repeated(server: Server, url: str) -> None:
     with pytest.raises(alert_targets.TargetRefused) as refused:
         alert_targets.add_webhook("ops", url)

@@ -18,7 +18,8 @@ from tasks import devices
 from tasks.errors import PipelineError
 from tasks.settings import settings
 from tasks.store import Store
-from tests.deployments.test_upload_gate import SENT, send, serving
+from tests.deployments.conftest import serving
+from tests.deployments.test_upload_gate import SENT, send
 from tests.tasks.landing import raw
 
 

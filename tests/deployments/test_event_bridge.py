@@ -34,7 +34,7 @@ from tasks.parameters import SplitParameters
 from tasks.settings import PROJECT, Settings
 from tasks.store import Store
 from tests.conftest import ACCESS_KEY, SECRET_KEY, free_port
-from tests.deployments.test_upload_gate import serving
+from tests.deployments.conftest import serving
 from tests.tasks.landing import DAY, put, raw
 
 SECONDS = 3.0  # between two events of a device, in these tests: long enough for a few uploads on a busy machine
@@ -319,6 +319,11 @@ KEY = f"frames/{DAY}/hall-7/s/1.raw"
         (b'{"Records": null}', "", []),
         (b'{"Records": [{}, null, 1, {"eventName": 1}, {"eventName": "s3:ObjectCreated:Put", "s3": []}]}', "", []),
         (b"{}", "", []),
+        (b'{"Records": 5}', "", []),
+        # What no S3 server sends, and Prefect would not take: its event would hold up those of all devices.
+        (notice([KEY.replace("hall-7", "\ud800"), KEY]), "", [KEY]),
+        (notice([KEY.replace("hall-7", "hall\x007"), KEY]), "", [KEY]),
+        (notice([KEY.replace("hall-7", "h" * 1024), KEY]), "", [KEY]),
     ],
 )
 def test_only_new_frames_of_this_bucket_count(body: bytes, prefix: str, expected: list[str]) -> None:

@@ -292,14 +292,9 @@ def following(page: Page, link: str) -> Iterator[Page]:
     assert target
     complaints: list[str] = []
     opened = page.context.new_page()
-    # Chromium asks every site for an icon; that there is none is no complaint of the page.
     opened.on(
         "console",
-        lambda said: (
-            complaints.append(f"{said.type}: {said.text}")
-            if said.type in ("error", "warning") and not said.location["url"].endswith("/favicon.ico")
-            else None
-        ),
+        lambda said: complaints.append(f"{said.type}: {said.text}") if said.type in ("error", "warning") else None,
     )
     opened.on("pageerror", lambda error: complaints.append(str(error)))
     opened.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))

@@ -75,6 +75,16 @@ def test_a_reader_that_stops_early_is_no_error(two: Store) -> None:
     assert "BrokenPipe" not in done.stderr
 
 
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_list_that_does_not_fit_on_the_disk_is_an_error(two: Store, form: tuple[str, ...]) -> None:
+    program = Path(sys.executable).with_name("f2f")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([program, "lineage", "2", *form], stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1
+    assert b"No space left" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
 def test_lineage_of_a_frame_names_its_releases(two: Store) -> None:
     old, new = digest_of(("pixels", 3)), digest_of(("pixels", 50))
     assert [row["release"] for row in json.loads(f2f("lineage", "--frame", old, "--json").stdout)["releases"]] == [1, 2]

@@ -3,11 +3,8 @@ starts it is in test_stack.py.
 """
 
 import http.client
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 
 import pytest
 
@@ -15,24 +12,12 @@ from deployments.report_server import make_server, served_key
 from tasks.lineage import Candidate
 from tasks.store import Store
 from tests.conftest import free_port
+from tests.deployments.conftest import serving
 from tests.tasks.firmware_records_example import example_image
 
 SECRET = b"a frame that nobody may list or read here"
 FIRMWARE = f"firmware/{'f' * 64}"
 DOCS = f"datasets/{'d' * 64}/data-docs/0123456789abcdef"
-
-
-@contextmanager
-def serving(store: Store, public_base_url: str | None = None) -> Iterator[int]:
-    server = make_server(store, 0, public_base_url=public_base_url)
-    thread = threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -51,7 +36,7 @@ def port(store: Store) -> Iterator[int]:
         store.put(f"{FIRMWARE}/{name}", SECRET)
     store.put("firmware/x/firmware.elf", SECRET)
     store.put("models/x/firmware.elf", SECRET)
-    with serving(store) as found:
+    with serving(make_server(store, 0)) as found:
         yield found
 
 
@@ -184,7 +169,7 @@ def test_a_missing_page_says_so_and_leads_back(port: int) -> None:
 
 def test_a_store_that_is_away_is_said_to_be_away(store: Store) -> None:
     nobody = f"http://127.0.0.1:{free_port()}"
-    with serving(Store(store.where.model_copy(update={"endpoint_url": nobody}))) as port:
+    with serving(make_server(Store(store.where.model_copy(update={"endpoint_url": nobody})), 0)) as port:
         status, _, body = ask(port, "/models/r/report.html")
         assert status == 502
         assert nobody.encode() in body
@@ -194,7 +179,7 @@ def test_a_store_that_is_away_is_said_to_be_away(store: Store) -> None:
 def test_another_sites_name_is_not_answered(store: Store, port: int) -> None:
     assert ask(port, "/", Host="evil.example")[0] == 403
     assert ask(port, "/", Host=f"localhost:{port}")[0] == 200
-    with serving(store, "https://reports.example.org/f2f") as public:
+    with serving(make_server(store, 0, public_base_url="https://reports.example.org/f2f")) as public:
         assert ask(public, "/", Host="reports.example.org")[0] == 200
 
 
@@ -227,7 +212,8 @@ def test_the_start_page_links_the_newest_verdict_first_and_every_link_opens(stor
     text = page.decode()
     assert status == 200
     assert text.index("2026-01-01 02:00:00: rejected") < text.index(": passed")
-    links = [part.split('"')[0] for part in text.split('href="')[1:]]
+    assert text.count('<link rel="icon" href="data:,">') == 1  # or the browser asks for one, and gets a 404
+    links = ["/" + part.split('"')[0] for part in text.split('href="/')[1:]]
     assert {"/models/reports/r2/report.html", "/models/sweeps/s/report.html", f"/{DOCS}/index.html"} <= set(links)
     assert len(links) == len(set(links)) == 7  # two reports, two records, one sweep, Data Docs, data set record
     assert [ask(port, link)[0] for link in links] == [200] * 7
@@ -250,7 +236,7 @@ def test_every_file_of_an_image_is_served(store: Store, port: int) -> None:
 
 
 def test_an_empty_bucket_has_a_start_page(store: Store) -> None:
-    with serving(store) as port:
+    with serving(make_server(store, 0)) as port:
         assert ask(port, "/")[2].count(b"None yet") == 3
 
 
@@ -258,7 +244,7 @@ def test_reports_below_a_prefix_are_found_under_their_own_keys(store: Store) -> 
     team = Store(store.where.model_copy(update={"prefix": "team"}))
     team.put("models/r/report.html", b"ours")
     store.put("models/r/report.html", b"theirs")
-    with serving(team) as port:
+    with serving(make_server(team, 0)) as port:
         assert ask(port, "/models/r/report.html")[2] == b"ours"
         assert b"/models/r/report.html" in ask(port, "/")[2]
 

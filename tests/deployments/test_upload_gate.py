@@ -10,36 +10,22 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from deployments.bounded_server import BoundedServer
 from deployments.upload_gate import MOST_BYTES, make_server
 from tasks import devices
 from tasks.devices import UploadRequest
 from tasks.settings import Settings
 from tasks.store import Store
 from tests.conftest import free_port
+from tests.deployments.conftest import serving
 from tests.tasks.landing import raw
 
 SENT = {"If-None-Match": "*"}
-
-
-@contextmanager
-def serving(server: BoundedServer) -> Iterator[int]:
-    thread = threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True)
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 @pytest.fixture
@@ -282,6 +268,7 @@ def test_with_a_prefix_the_urls_are_below_it(store: Store) -> None:
         (b'{"session": "s", "count": 100000}', "count"),
         (b'{"session": "s", "count": 1, "seconds": 604801}', "seconds"),
         (b'{"session": "s", "files": [{"name": "1", "captured_at": "x\\r\\ny: z"}]}', "captured_at"),
+        (b'{"session": "s", "files": [{"name": "1", "captured_at": "0001-01-01T00:00:00+14:00"}]}', "captured_at"),
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong_with_it(gate: int, token: str, body: bytes, named: str) -> None:

@@ -214,6 +214,7 @@ def test_every_link_of_the_data_docs_leads_to_a_page_of_the_site(made: Made) -> 
         (name, link)
         for name, page in site.items()
         for link in re.findall(r"""\b(?:href|src)\s*=\s*["']([^"'#][^"']*)["']""", page)
+        if link != "data:,"  # the icon that it does not have
     ]
     assert {name for name, _ in links} == set(site)
     for name, link in links:
@@ -225,6 +226,7 @@ def test_data_docs_fetch_nothing_from_elsewhere_and_run_no_script(made: Made) ->
     for name, page in pages(made, made.judge()).items():
         assert not re.search(r"""(?:src|href)\s*=\s*["']?\s*(?:https?:)?//|url\(\s*["']?https?:|@import""", page), name
         assert "<script" not in page.lower()
+        assert page.split("</head>")[0].count('<link rel="icon" href="data:,">') == 1, name
 
 
 def test_data_docs_are_served_as_pages(made: Made) -> None:

@@ -59,6 +59,12 @@ def test_handlers_and_inline_styles_go() -> None:
     assert body('<div onclick="x()" style="background:url(//a.b)">x</div>') == "<div>x</div>"
 
 
+def test_no_page_has_the_browser_ask_for_an_icon() -> None:
+    page = offline('<html><head><link rel="icon" href="https://a.b/c.ico"></head><body><head>x</body></html>')
+    assert page.count("<link") == 1
+    assert '<head><link rel="icon" href="data:,"></head>' in page
+
+
 def test_styles_of_the_head_stay_without_what_they_would_fetch() -> None:
     page = offline(
         "<html><head><style>@import 'x'; a > b { background: url('https://a.b/c.png') }</style></head></html>"

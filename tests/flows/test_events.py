@@ -157,6 +157,16 @@ def test_a_server_that_is_away_fails_nothing_and_the_event_is_sent_later(
     assert found["payload"] == once.payload
 
 
+def test_an_event_that_nobody_takes_does_not_hold_up_those_after_it(this_bucket: Store) -> None:
+    this_bucket.put("alerts/a-broken/record.json", b"{}")
+    crowd = [{"prefect.resource.id": f"r.{number}", "prefect.resource.role": "r"} for number in range(200)]
+    assert outbox.keep(this_bucket, silent("crowded").model_copy(update={"related": crowd, "subject": "0"}))
+    event = silent("behind-them")
+    assert outbox.keep(this_bucket, event)
+    assert events.send_unsent() == 1
+    wait_for(**by_resource(event))
+
+
 def test_a_server_that_never_answers_holds_up_no_run_for_long(
     this_bucket: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

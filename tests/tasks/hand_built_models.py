@@ -1,7 +1,7 @@
 """Small .tflite files built by hand, one operator or a few: what no converter would write is tested with these."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +66,23 @@ def repacked(model: Any) -> bytes:
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), b"TFL3")
     return bytes(builder.Output())
+
+
+def changed(model: bytes, change: Callable[[Any], None]) -> bytes:
+    """The model after `change(ModelT)`."""
+    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
+    change(whole)
+    return repacked(whole)
+
+
+def renamed(model: bytes, **names: str) -> bytes:
+    """The model with tensors of other names: `renamed(model, residual="sum")`."""
+
+    def change(whole: Any) -> None:
+        for tensor in whole.subgraphs[0].tensors:
+            tensor.name = names.get(tensor.name.decode(), tensor.name)
+
+    return changed(model, change)
 
 
 def _empty(name: str) -> Any:

@@ -18,7 +18,7 @@ from tasks.firmware_records import FirmwareImage
 from tasks.firmware_view import NAMED, board_view
 from tasks.lineage import Verdict
 from tasks.parameters import BoardLimits, GateLimits
-from tasks.report_figures import outcome
+from tasks.report_figures import outcome, passed_sentence
 from tests.tasks.firmware_records_example import ARENA, LAYER, example_image
 
 PROVEN = example_image()
@@ -108,8 +108,28 @@ def test_a_table_has_one_row_a_board_with_the_same_columns() -> None:
     assert [row["image"] for row in rows] == ["proven", "refused", "refused", "not run"]
     assert len({tuple(row) for row in rows}) == 1
     assert all(isinstance(value, str) for row in rows for value in row.values())
-    lines = firmware_markdown([PROVEN, TIGHT, DIFFERENT, NOT_RUN])
-    assert len({line.count("|") for line in lines}) == 1
+
+
+def test_a_table_for_a_narrow_page_says_what_is_the_same_for_all_boards_once() -> None:
+    *table, blank, notes = firmware_markdown([PROVEN, TIGHT, DIFFERENT, NOT_RUN])
+    assert len({line.count("|") for line in table}) == 1
+    assert table[2] == (
+        "| proven | mps2-an386 | 141,280 (55,296) | 410.0 kB (10 %) | 167.2 kB (4 %) | 9.38 s | 19, all the same |"
+    )
+    assert "| **410.0 kB, above its budget** |" in table[3]
+    assert "| **19, 1 differ** |" in table[4]
+    assert blank == ""
+    assert "234.42 M instructions on mps2-an386 at 25 MHz" in notes
+    assert "registry tfmicro 0.1.0 (xiao-esp32s3)" in notes
+    alone = firmware_markdown([PROVEN])[-1]
+    assert alone.endswith("Engine: registry, reference kernels.")
+    assert "Estimated" not in firmware_markdown([NOT_RUN])[-1]
+
+
+def test_a_run_without_boards_claims_no_image() -> None:
+    assert passed_sentence(()) == "every rule of the gate holds"
+    assert passed_sentence((PROVEN,)) == "every rule of the gate holds, every image is proven"
+    assert "every image that an emulator runs is proven" in passed_sentence((PROVEN, NOT_RUN))
 
 
 def test_cards_show_what_fits_a_device() -> None:

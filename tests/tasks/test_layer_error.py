@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ai_edge_litert import schema_py_generated as schema
 
 from tasks.flatbuffer import audit
 from tasks.interpreters import WorkerAborted
@@ -31,28 +30,11 @@ from tasks.tflite_file import read_model
 from tests.tasks.brightness_models import brightness_model
 from tests.tasks.clipped_model import clip_activations, clippable
 from tests.tasks.float_twin import float_twin
-from tests.tasks.hand_built_models import Op, T, build, repacked
+from tests.tasks.hand_built_models import Op, T, build, changed
 from tests.tasks.records import dataset_version, int8_model, report, trained_model
 from tests.tasks.residual_model import INPUT, OPERATORS, residual_model
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 120, 160), np.uint8)
-
-
-def changed(model: bytes, change: Callable[[Any], None]) -> bytes:
-    """The model after `change(ModelT)`."""
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    change(whole)
-    return repacked(whole)
-
-
-def renamed(model: bytes, **names: str) -> bytes:
-    """The model with tensors of other names: `renamed(model, residual="sum")`."""
-
-    def change(whole: Any) -> None:
-        for tensor in whole.subgraphs[0].tensors:
-            tensor.name = names.get(tensor.name.decode(), tensor.name)
-
-    return changed(model, change)
 
 
 def worst(layers: tuple[LayerError, ...], n: int) -> list[int]:

@@ -3,7 +3,6 @@
 Hand-built models with their FP32 twins; that real conversions match in full is in test_layer_error.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,27 +16,10 @@ from tasks.layer_names import layer_names
 from tasks.layer_sums import unchained
 from tasks.tflite_file import read_model
 from tests.tasks.float_twin import float_twin
-from tests.tasks.hand_built_models import CONV, Op, T, build, clean_conv, repacked
+from tests.tasks.hand_built_models import CONV, Op, T, build, changed, clean_conv, renamed
 from tests.tasks.residual_model import INPUT, OPERATORS, residual_model
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (4, 120, 160), np.uint8)
-
-
-def changed(model: bytes, change: Callable[[Any], None]) -> bytes:
-    """The model after `change(ModelT)`."""
-    whole = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    change(whole)
-    return repacked(whole)
-
-
-def renamed(model: bytes, **names: str) -> bytes:
-    """The model with tensors of other names: `renamed(model, residual="sum")`."""
-
-    def change(whole: Any) -> None:
-        for tensor in whole.subgraphs[0].tensors:
-            tensor.name = names.get(tensor.name.decode(), tensor.name)
-
-    return changed(model, change)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +81,12 @@ def test_quantize_operators_exist_in_int8_only_and_stand_for_nothing() -> None:
     assert [layer.op for layer in layers] == ["QUANTIZE", "CONV_2D", "QUANTIZE"]
     assert layers[0].own_snr_db == SNR_LIMIT  # uint8 to int8: the same gray levels
     assert layers[2].own_snr_db < layers[1].own_snr_db - 15  # steps of eight
+
+
+def test_a_quantize_operator_of_a_stored_tensor_has_no_counterpart() -> None:
+    stored, out = T((1, 2), "uint8", 1.0, data=7, name="stored"), T((1, 2), "int8", 1.0, -128, name="out")
+    int8 = read_model(build([T((1, 2)), stored, out], [Op("QUANTIZE", (1,), (2,))], (0,), (2,))).subgraphs[0]
+    assert match(int8, int8).left_out == (0,)
 
 
 def test_files_of_two_models_are_refused(model: bytes) -> None:

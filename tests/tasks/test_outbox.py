@@ -20,7 +20,7 @@ def test_an_event_stays_to_be_sent_until_it_is_marked(store: Store) -> None:
     assert first
     assert first.key == "alerts/device-silent/porch-1.json"
     assert outbox.keep(store, EVENT) == first, "whoever comes after a death sends the same event by the same id"
-    assert list(outbox.unsent(store)) == [first]
+    assert list(outbox.unsent(store)) == [first.key]
     outbox.mark_sent(store, first)
     assert outbox.keep(store, EVENT) is None
     assert list(outbox.unsent(store)) == []
@@ -39,7 +39,7 @@ def test_subjects_and_kinds_are_apart(store: Store) -> None:
     kind = EVENT.model_copy(update={"name": "frames2firmware.validation.failed"})
     for event in (EVENT, other, kind):
         assert outbox.keep(store, event)
-    assert [told.key for told in outbox.unsent(store)] == [
+    assert list(outbox.unsent(store)) == [
         "alerts/device-silent/porch-1.json",
         "alerts/device-silent/porch-2.json",
         "alerts/validation-failed/porch-1.json",

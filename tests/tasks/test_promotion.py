@@ -9,13 +9,16 @@ import multiprocessing
 import pytest
 
 from tasks import channels
+from tasks.channels import HistoryDiffers
+from tasks.compare import _floors
 from tasks.lineage import Candidate
 from tasks.parameters import ComparisonParameters, GateLimits, PromoteParameters
 from tasks.promotion import NotPromotable, RollbackRefused, find, promote, release_before, rollback
+from tasks.release_records import SliceComparison
 from tasks.releases import NoSuchRelease, load_release, releases
 from tasks.settings import Settings
 from tasks.signing import KeyMissing, make_keys
-from tasks.store import ObjectMissing, Store
+from tasks.store import ObjectMissing, RecordDamaged, Store
 from tests.tasks.brightness_models import brightness_model
 from tests.tasks.published import ANY, held, published, stored_candidate
 
@@ -107,11 +110,45 @@ def test_a_device_below_its_floor_keeps_the_candidate_out(keyed: Store) -> None:
     assert promote(keyed, candidate, REAL).outcome == "released"
 
 
+def test_floors_speak_of_one_device_and_of_several() -> None:
+    def said(*accuracies: float) -> str:
+        slices = (
+            SliceComparison(name=f"cam-{i}", frames=1, candidate=found, channel=None, floor=0.8)
+            for i, found in enumerate(accuracies)
+        )
+        return _floors(tuple(slices), ComparisonParameters())[0].reason
+
+    assert said(0.9) == "the only device with enough frames, cam-0, reaches its floor"
+    assert said(0.9, 0.85).startswith("all 2 devices with enough frames reach their floor; nearest is cam-1")
+    assert said(0.5) == "1 of 1 device below its floor: cam-0 0.5000 (floor 0.8, 1 frame)"
+    assert said(0.5, 0.9).startswith("1 of 2 devices below their floor: cam-0")
+
+
 def test_no_board_in_the_field_loses_its_image(keyed: Store) -> None:
     published(keyed, "two", boards=("mps2-an386", "mps2-an500"))
     found = promote(keyed, stored_candidate(keyed, "one", boards=("mps2-an500",)), REAL)
     assert found.outcome == "kept"
     assert "mps2-an386" in found.sentence
+
+
+def test_images_are_compared_anew_for_the_same_model_with_others(keyed: Store) -> None:
+    """The same model, the same report: only the boards differ, and an earlier answer is none about these."""
+    both = ("mps2-an386", "mps2-an500")
+    published(keyed, "first", boards=both)
+    whole = stored_candidate(keyed, "second", boards=both)
+    assert promote(keyed, whole, PromoteParameters()).outcome == "would"
+    found = promote(keyed, stored_candidate(keyed, "second", boards=both[1:]), REAL)
+    assert found.outcome == "kept"
+    assert "mps2-an386" in found.sentence
+    assert promote(keyed, whole, REAL).outcome == "released"
+
+
+def test_the_same_answers_are_neither_better_nor_worse(keyed: Store) -> None:
+    published(keyed, "one", mistakes=0)
+    found = promote(keyed, stored_candidate(keyed, "one", limits=_few()), REAL)
+    assert found.comparison
+    assert found.comparison.point == 0
+    assert found.comparison.rules[0].reason.startswith("as accurate as release 1 (")
 
 
 def test_a_rejected_candidate_is_never_released(keyed: Store) -> None:
@@ -186,6 +223,42 @@ def test_what_was_rolled_back_is_not_promoted_again_but_a_newer_one_is(keyed: St
     assert published(keyed, "three").outcome == "released"
     assert held(keyed).release == held(keyed).highest == 3
     assert rollback(keyed, 2, "it was the lens after all").release == 2
+
+
+def test_a_dry_run_says_that_what_was_rolled_back_is_not_promoted_again(keyed: Store) -> None:
+    published(keyed, "one")
+    two = stored_candidate(keyed, "two")
+    promote(keyed, two, REAL)
+    rollback(keyed, 1, "ghosts in the hall")
+    assert promote(keyed, two, PromoteParameters()).outcome == "superseded"
+    assert promote(keyed, stored_candidate(keyed, "three"), PromoteParameters()).outcome == "would"
+
+
+def test_a_channel_that_was_put_back_is_not_moved_on_from_there(keyed: Store) -> None:
+    published(keyed, "one")
+    earlier = keyed.get("channels/stable.json")
+    published(keyed, "two")
+    keyed.put("channels/stable.json", earlier)
+    with pytest.raises(HistoryDiffers, match="an earlier state was put back"):
+        published(keyed, "three")
+    assert keyed.get("channels/stable.json") == earlier
+    keyed.delete("channels/stable.json")
+    with pytest.raises(HistoryDiffers, match="is not there, but a copy of revision 1"):
+        published(keyed, "four")
+
+
+def test_a_damaged_release_is_named(keyed: Store) -> None:
+    published(keyed, "one")
+    keyed.put("releases/1.json", b'{"number": 1}')
+    with pytest.raises(RecordDamaged, match=r"releases/1.json in bucket .* is no Release"):
+        releases(keyed)
+
+
+def test_the_release_before_is_right_where_a_mover_died_before_its_copy(keyed: Store) -> None:
+    published(keyed, "one")
+    published(keyed, "two")
+    keyed.delete("channels/stable/000002.json")
+    assert release_before(keyed, "stable") == 1
 
 
 @pytest.mark.parametrize(

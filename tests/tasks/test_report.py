@@ -13,6 +13,7 @@ import pytest
 from tasks.lineage import Int8Model, TrainedModel
 from tasks.parameters import GateLimits
 from tasks.report import html_key, markdown_summary, public_url, render_report, store_report
+from tasks.report_figures import training_sentence
 from tasks.settings import Settings
 from tasks.store import DigestMismatch, Store
 from tests.tasks.candidate_records import HOSTILE, FinishedRun, finished_run
@@ -216,6 +217,17 @@ def test_a_summary_without_evaluation_has_the_reasons(store: Store) -> None:
     text = markdown_summary(run, report_url=None, docs_url=None)
     assert text.startswith("# Rejected")
     assert "float_op SIN" in text
+
+
+def test_one_epoch_is_no_epochs(passed: FinishedRun) -> None:
+    head = [epoch for epoch in passed.trained.curves if epoch.phase == "head"]
+    for count, said in ((1, " 1 epoch of the head"), (4, " 4 epochs of the head")):
+        trained = passed.trained.model_copy(update={"curves": tuple(head[:count])})
+        assert said in training_sentence(trained)
+
+
+def test_a_page_has_the_browser_ask_for_no_icon(store: Store, passed: FinishedRun) -> None:
+    assert page_of(store, passed).split("</head>")[0].count('<link rel="icon" href="data:,">') == 1
 
 
 def test_no_template_loads_anything_by_itself() -> None:

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from tasks import channels
-from tasks.promotion import rollback
+from tasks.parameters import PromoteParameters
+from tasks.promotion import promote, rollback
 from tasks.record import digest_of
 from tasks.release_records import Channel
 from tasks.signing import KeyMissing, load_signing_key, make_keys, sign, trusted_keys_file
-from tasks.store import Store
-from tasks.verify import NothingToVerify, Verification, verify_channel, verify_release
-from tests.tasks.published import held, published
+from tasks.store import Store, StoredObject
+from tasks.verify import MemoryDamaged, NothingToVerify, Verification, verify_channel, verify_release
+from tests.tasks.published import held, published, stored_candidate
 
 
 @pytest.fixture
@@ -114,6 +115,61 @@ def test_another_revision_of_the_same_number_is_refused(two: Store) -> None:
     other = other.model_copy(update={"signature": sign(other, load_signing_key(two.where))})
     two.put(other.key, other.model_dump_json().encode())
     assert "another one than was seen" in verify_channel(two, "stable").findings[0].message
+
+
+def test_another_channel_put_in_its_place_is_refused(two: Store) -> None:
+    """Both are signed; that `beta` holds a release does not mean that every device may have it."""
+    promote(two, stored_candidate(two, "three"), PromoteParameters(dry_run=False, channel="beta"))
+    two.put("channels/stable.json", two.get("channels/beta.json"))
+    found = verify_channel(two, "stable")
+    assert [(f.kind, f.object) for f in found.findings] == [("signature", "channels/stable.json")]
+    assert "holds channel beta" in found.findings[0].message
+
+
+@pytest.mark.parametrize("written", [b"", b"no JSON", b"[]", b'{"release": 2}'])
+def test_a_channel_that_cannot_be_read_is_refused(two: Store, written: bytes) -> None:
+    two.put("channels/stable.json", written)
+    found = verify_channel(two, "stable")
+    assert kinds(found) == {"signature"}
+    assert (found.release, found.channel) == (None, "stable")
+
+
+def test_a_changed_byte_of_a_channel_is_refused(two: Store) -> None:
+    plain = json.loads(two.get("channels/stable.json"))
+    for change in ({"release": 1}, {"reason": "mine now"}, {"revision": 7}, {"digest": ""}):
+        two.put("channels/stable.json", json.dumps({**plain, **change}).encode())
+        assert "signature" in kinds(verify_channel(two, "stable")), change
+
+
+def test_a_channel_that_moves_while_it_is_verified_was_not_put_back(two: Store) -> None:
+    class Moving(Store):
+        """A bucket in which somebody rolls back right after the channel was read."""
+
+        moved = False
+
+        def get_object(self, key: str) -> StoredObject:
+            found = super().get_object(key)
+            if key == "channels/stable.json" and not self.moved:
+                self.moved = True
+                rollback(two, 1, "ghosts in the hall")
+            return found
+
+    found = verify_channel(Moving(two.where), "stable")
+    assert found.passed, found.findings
+    assert held(two).revision == 3
+
+
+def test_something_else_beside_the_revisions_is_no_revision(two: Store) -> None:
+    two.put("channels/stable/README", b"do not touch")
+    assert verify_channel(two, "stable").passed
+
+
+def test_a_damaged_memory_of_what_was_seen_is_said(two: Store) -> None:
+    assert verify_channel(two, "stable").passed
+    (seen,) = (two.where.data_dir / "seen").iterdir()
+    seen.write_text("half a fi")
+    with pytest.raises(MemoryDamaged, match=seen.name):
+        verify_channel(two, "stable")
 
 
 def test_a_rollback_verifies_as_a_higher_revision(two: Store) -> None:
