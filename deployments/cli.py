@@ -17,6 +17,7 @@ COMMANDS: Commands = {
     "demo": ("deployments.commands.demo", "The main job on composed demo frames, from nothing to the verdict."),
     "demo-frames": ("deployments.commands.demo_frames", "Compose labelled demo frames from photographs in packages."),
     "device": ("deployments.commands.device", "Devices that may upload frames and nothing more."),
+    "data": ("deployments.commands.data", "Check frames and labels before a model learns from them."),
     "ingest": ("deployments.commands.ingest", "Index the frames that landed in the bucket since the last look."),
     "watch": ("deployments.commands.watch", "One look: index what landed, start a retrain if enough is new."),
     "retrain": ("deployments.commands.retrain", "Data set, validation, training, INT8, verdict, verified firmware."),

@@ -90,6 +90,22 @@ def build_dataset(
     return version
 
 
+def find_dataset(store: Store, name: str) -> DatasetVersion | None:
+    """The stored version whose digest begins with `name`, or the newest one for "latest"; None where there is none.
+
+    Raises `DatasetRefused` where several begin like that.
+    """
+    if name == "latest":
+        latest, _ = _latest(store)
+        return store.get_record(f"datasets/{latest.digest}/dataset.json", DatasetVersion) if latest else None
+    if not name or not set(name.lower()) <= set("0123456789abcdef"):
+        return None
+    found = list(store.list_folders(f"datasets/{name.lower()}"))
+    if len(found) > 1:
+        raise DatasetRefused(f"{len(found)} data sets begin with {name}", next_step="give more digits")
+    return store.find_record(f"{found[0].rstrip('/')}/dataset.json", DatasetVersion) if found else None
+
+
 def load_manifest(store: Store, version: DatasetVersion) -> pa.Table:
     """One row a frame, the columns of `Frame` without `digest`, sorted by pixels_sha256; also of erased frames."""
     return pq.read_table(store.blob_path(version.manifest))

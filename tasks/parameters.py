@@ -84,6 +84,24 @@ class ValidationParameters(Parameters):
     min_contrast: float = Field(0.5, ge=0, le=128, description="Smallest standard deviation of a frame's gray levels.")
 
 
+class DataCheckParameters(Parameters):
+    """Limits of the checks that look at the pictures (`f2f data check`)."""
+
+    max_class_share: float = Field(0.6, ge=0.5, le=1.0, description="Largest share of one class in any split.")
+    sure_similarity: float = Field(
+        0.8, ge=0.5, le=1.0, description="Similarity of two pictures in two splits from which on they block."
+    )
+    min_repeats: int = Field(3, ge=2, le=1000, description="Times that a device sends the same pixels: stuck.")
+    max_dark: Fraction = Field(0.75, description="Largest share of black pixels (gray level 4 or below).")
+    max_bright: Fraction = Field(0.5, description="Largest share of white pixels (gray level 251 or above).")
+    low_contrast: float = Field(
+        5.0, ge=0, le=128, description="Standard deviation of gray levels: below, a frame is flat."
+    )
+    min_sharpness: float = Field(
+        0.004, ge=0, le=10, description="Variance of the Laplacian over that of the gray levels: below, it is blurred."
+    )
+
+
 class TrainParameters(Parameters):
     """MobileNetV2 and its two training phases."""
 
