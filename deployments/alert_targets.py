@@ -187,9 +187,9 @@ def _save(name: str, make: Callable[[], Webhook | SlackWebhook], receivers: int 
             next_step=f"give this one another --name, or `f2f alerts remove {name}` first",
         )
     block = make()
-    services = list(block._apprise_client) if isinstance(block, SlackWebhook) else []
+    services: list[Any] = list(block._apprise_client) if isinstance(block, SlackWebhook) else []
     # Apprise leaves out an address that it cannot read, without a word.
-    understood = sum(len(service.targets) for service in services) if receivers else 0
+    understood = sum(len(getattr(service, "targets", ())) for service in services)
     if (isinstance(block, SlackWebhook) and not services) or understood < receivers:
         raise TargetRefused(
             "Apprise makes nothing of these mail settings", next_step="check --smtp, --from and --to, one by one"

@@ -43,9 +43,8 @@ def follow(store: Store, client: SyncPrefectClient, claim: Claim, *, max_resumes
     """Brings the run of an open claim one step on and says how it stands.
 
     No run: starts it. Crashed, or failed only because the store did not answer: resumes the same run, at most
-    `max_resumes` times. Ended, or refused by Prefect when it was to be resumed (its deployment was deleted): closes the
-    claim. Anything else is left alone. Raises `NoRetrainDeployment`, `ParametersNotAccepted`, `StoreError`; the claim
-    then stays open, and the next look tries again.
+    `max_resumes` times. Ended: closes the claim. Anything else is left alone. Raises `NoRetrainDeployment`,
+    `ParametersNotAccepted`, `StoreError`; the claim then stays open, and the next look tries again.
     """
     asked = time.monotonic()
     run = _find(client, claim)
@@ -60,14 +59,10 @@ def follow(store: Store, client: SyncPrefectClient, claim: Claim, *, max_resumes
     resumes = _resumes(client, run)
     if not (state.is_crashed() or _store_was_away(state)) or resumes >= max_resumes:
         return _close(store, claim, run, state, resumes)
-    tried = time.monotonic() - asked < _QUICK
-    if tried and _resume(client, run, state, resumes + 1, max_resumes):
+    if time.monotonic() - asked < _QUICK and _resume(client, run, state, resumes + 1, max_resumes):
         why = state.message or state.name
         sentence = f"retrain of claim {claim.number} is resumed, {resumes + 1} of {max_resumes} times: {why}"
         return _said(claim, run, "resumed", sentence)
-    now = client.read_flow_run(run.id).state
-    if tried and now and now.id == state.id:  # nobody resumed it: Prefect refuses to, and would for ever
-        return _close(store, claim, run, state, resumes)
     return _said(claim, run, "under_way", f"retrain of claim {claim.number} is being resumed by another look")
 
 

@@ -109,7 +109,7 @@ def rollback(store: Store, number: int, reason: str, channel: str = "stable") ->
             why = f"channel {channel} holds it" if number == held.release else "it was never in the channel"
             raise RollbackRefused(
                 f"release {number} is not an earlier one of channel {channel}: {why}",
-                next_step=f"any other release up to {held.highest} will do; a newer one is promoted: `f2f promote --publish`",
+                next_step=f"any other release up to {held.highest} will do; `f2f promote --publish` is for a newer one",
             )
         moved = channels.move(store, channel, held, etag, target, "rollback", reason.strip(), key)
         if moved:

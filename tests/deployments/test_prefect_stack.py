@@ -282,6 +282,9 @@ def test_a_worker_says_what_it_lacks_to_join(tmp_path: Path, monkeypatch: pytest
         away = CliRunner().invoke(cli, ["worker"])
         assert isinstance(away.exception, CannotJoin)
         assert f"{api} does not answer" in away.exception.message
+        no_file = CliRunner().invoke(cli, ["worker", "--name", "hall/7"])
+        assert isinstance(no_file.exception, CannotJoin)
+        assert "'hall/7' is no name for a worker" in no_file.exception.message
     finally:
         settings.cache_clear()
 

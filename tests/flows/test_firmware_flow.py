@@ -191,6 +191,14 @@ def test_a_run_that_nobody_takes_ends_the_wait_with_what_to_start(server: Server
 
 
 @pytest.mark.filterwarnings("ignore:Artifact creation outside of a flow")
+def test_a_run_that_was_deleted_is_named(server: Server) -> None:
+    run = ordering(order("e"))
+    with get_client(sync_client=True) as client:
+        client.delete_flow_run(UUID(run))
+    with pytest.raises(FirmwareRunFailed, match=f"run {run} was deleted"):
+        firmware_runs.wait_for_run(run, BOARD, 1)
+
+
 def test_a_server_that_is_away_for_a_while_is_waited_for(
     server: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,19 +180,6 @@ def test_a_crashed_retrain_is_resumed_as_the_same_run_and_given_up_after_a_numbe
     assert [one.id for one in runs()] == [run.id]
 
 
-def test_a_crashed_retrain_that_prefect_does_not_resume_closes_its_claim(
-    this_bucket: Store, client: SyncPrefectClient, runs: Runs
-) -> None:
-    started(this_bucket)
-    run = runs()[0]
-    end(client, run, Pending(), Running(), Crashed(message="its worker died"))
-    client.delete_deployment(client.read_deployment_by_name(claim_run.DEPLOYMENT).id)
-    deploy_tiny(client)  # another one of this name: the run belongs to none any more
-    assert actions(watch(PARAMETERS).model_dump()) == ["closed"]
-    land(this_bucket, 1000)
-    assert [(one.action, one.claim) for one in watch(PARAMETERS).runs] == [("started", 2)]
-
-
 def test_of_two_looks_that_saw_the_same_crash_one_resumes_it(
     this_bucket: Store, client: SyncPrefectClient, runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

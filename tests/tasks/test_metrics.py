@@ -1,4 +1,4 @@
-"""Figures of a classifier, against scikit-learn (in the development environment only). Touches no model."""
+"""Figures of a classifier, against scikit-learn. Touches no model."""
 
 import numpy as np
 import pytest
