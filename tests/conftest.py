@@ -4,6 +4,7 @@ import os
 import random
 import signal
 import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -122,6 +123,15 @@ def this_bucket(where: Settings, store: Store, monkeypatch: pytest.MonkeyPatch) 
     yield store
     settings.cache_clear()
     open_store.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def own_sender_of_events() -> Iterator[None]:
+    """Prefect keeps one sender of events a process, bound to the server that it was made for: it ends with the test.
+    Else the events of later tests go to a server that is gone, seven seconds each."""
+    yield
+    if worker := sys.modules.get("prefect.events.worker"):
+        worker.EventsWorker.drain_all(timeout=10, at_exit=False)
 
 
 def missing_firmware_tool() -> str:
