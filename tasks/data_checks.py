@@ -5,10 +5,13 @@ from typing import TypeVar
 
 from tasks.alike_pairs import alike_pairs
 from tasks.checked_frames import CheckedFrames
+from tasks.drift import drift
+from tasks.embedding import Embed
 from tasks.errors import PipelineError
 from tasks.findings import CheckResult
 from tasks.folder_checks import class_balance, decodability, shape
 from tasks.frame_quality import blur, dead_pixels, exposure, stuck_sensor
+from tasks.label_errors import label_errors
 from tasks.near_duplicates import (
     exact_duplicates,
     label_conflicts,
@@ -18,6 +21,7 @@ from tasks.near_duplicates import (
 )
 from tasks.parameters import DataCheckParameters
 from tasks.progress import Progress, silent
+from tasks.shortcut_probe import device_tells_label, shortcut_probe
 
 T = TypeVar("T")
 Results = CheckResult | Iterable[CheckResult]
@@ -32,9 +36,15 @@ def run_checks(
     limits: DataCheckParameters,
     *,
     repeats: Mapping[str, int] | None = None,
+    embed: Embed | None = None,
+    reference: CheckedFrames | None = None,
     progress: Progress = silent,
 ) -> tuple[CheckResult, ...]:
-    """Every check's answer, in a fixed order. `repeats`: as in `stuck_sensor`. Raises `CheckCrashed`."""
+    """Every check's answer, in a fixed order. Raises `CheckCrashed`.
+
+    `repeats`: as in `stuck_sensor`. `embed`: as in `label_errors`. `reference`: frames that these are compared with;
+    without them there is no answer about drift.
+    """
     pairs = _run("near duplicates", lambda: alike_pairs(frames, progress))
     checks: dict[str, Callable[[], Results]] = {
         "decodability": lambda: decodability(frames),
@@ -51,7 +61,14 @@ def run_checks(
             frames, max_dark=limits.max_dark, max_bright=limits.max_bright, min_contrast=limits.low_contrast
         ),
         "blur": lambda: blur(frames, min_sharpness=limits.min_sharpness),
+        "label_errors": lambda: label_errors(frames, embed=embed, progress=progress),
+        "shortcut_probe": lambda: shortcut_probe(frames, limit=limits.max_shortcut_accuracy, progress=progress),
+        "device_tells_label": lambda: device_tells_label(frames),
     }
+    if reference is not None:
+        checks["drift"] = lambda: drift(
+            reference, frames, false_alarm_rate=limits.drift_false_alarm_rate, progress=progress
+        )
     results: list[CheckResult] = []
     for done, (name, check) in enumerate(checks.items(), 1):
         found = _run(name, check)

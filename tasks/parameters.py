@@ -97,6 +97,15 @@ class DataCheckParameters(Parameters):
     low_contrast: float = Field(
         5.0, ge=0, le=128, description="Standard deviation of gray levels: below, a frame is flat."
     )
+    max_shortcut_accuracy: float = Field(
+        0.75,
+        ge=0.5,
+        le=1.0,
+        description="Balanced accuracy of brightness, contrast and the like alone: above, it warns.",
+    )
+    drift_false_alarm_rate: float = Field(
+        0.01, ge=0.0001, le=0.2, description="Chance of a warning about any device although nothing drifted."
+    )
     min_sharpness: float = Field(
         0.004, ge=0, le=10, description="Variance of the Laplacian over that of the gray levels: below, it is blurred."
     )

@@ -1,9 +1,9 @@
 """`f2f data check`: the checks of a folder or of a stored data set, for people and for scripts."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -40,6 +40,13 @@ class Subject(NamedTuple):
 @click.option("--device", metavar="NAME", default="camera", help="Camera of a folder's images that name none.")
 @click.option("--manifest", metavar="FILE", type=click.Path(path_type=Path), help="CSV that names images and labels.")
 @click.option("--only", metavar="COLUMN=VALUE", multiple=True, help="Only rows of the manifest with this value.")
+@click.option("--reference", metavar="DIR|DATASET", help="Frames to compare with: has anything drifted?")
+@click.option(
+    "--embed",
+    metavar="MODEL.keras",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A trained network of frames, whose features find more wrong labels.",
+)
 @click.option("--report", metavar="FILE", type=click.Path(path_type=Path), help="Also write a page with pictures.")
 @click.option("--parameters", "list_parameters", is_flag=True, help="List every limit with default and bounds.")
 @click.option("--json", "as_json", is_flag=True, help="One finding a line: check, severity, file, other, score, note.")
@@ -49,6 +56,8 @@ def command(
     device: str,
     manifest: Path | None,
     only: tuple[str, ...],
+    reference: str | None,
+    embed: Path | None,
     report: Path | None,
     list_parameters: bool,
     as_json: bool,
@@ -59,13 +68,15 @@ def command(
     first digits of its digest, or `latest`.
 
     Blocking: copies of a picture in two splits, sessions in two splits, the same pixels with two labels, a class that
-    fills a split. Warnings: copies in different sessions, near copies with two labels, frozen sensors, dead pixels,
-    bad exposure, blur, odd sizes, files that are no pictures.
+    fills a split. Warnings: copies in different sessions, near copies with two labels, probably wrong labels, labels
+    that brightness or the device alone give away, frozen sensors, dead pixels, bad exposure, blur, odd sizes, files
+    that are no pictures; with --reference, devices whose frames have drifted.
 
     \b
     Examples:
       f2f data check photos/
       f2f data check data/ --manifest data/manifest.csv --only batch=seed --report checks.html
+      f2f data check new-frames/ --reference latest
       f2f data check latest --json | jq -r 'select(.severity == "blocking") | .file'
 
     Exit codes: 0 nothing blocks, 3 something does, 1 the check could not be done, 2 wrong usage.
@@ -76,13 +87,24 @@ def command(
     limits = parse(DataCheckParameters, assignments)
     from deployments.commands.import_frames import phases
     from tasks.data_checks import run_checks
+    from tasks.embedding import keras_embedding
 
-    with phases() as progress, subject_of(what, device, manifest, only, progress) as subject:
+    with contextlib.ExitStack() as opened:
+        progress = opened.enter_context(phases())
+        subject = opened.enter_context(subject_of(what, device, manifest, only, progress))
+        compared = opened.enter_context(subject_of(reference, device, None, (), progress)) if reference else None
         if not len(subject.frames):
             raise NoSuchData(
                 f"{subject.name} holds no frame", next_step="`f2f check-frames DIR` says why files are none"
             )
-        results = run_checks(subject.frames, limits, repeats=subject.repeats, progress=progress)
+        results = run_checks(
+            subject.frames,
+            limits,
+            repeats=subject.repeats,
+            embed=keras_embedding(embed) if embed else None,
+            reference=compared.frames if compared else None,
+            progress=progress,
+        )
         if report:
             from tasks.check_page import check_page
 
@@ -96,7 +118,7 @@ def command(
     sys.exit(3 if any(result.blocks for result in results) else 0)
 
 
-@contextmanager
+@contextlib.contextmanager
 def subject_of(
     what: str, device: str, manifest: Path | None, only: tuple[str, ...], progress: "Progress"
 ) -> Iterator[Subject]:

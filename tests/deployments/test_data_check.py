@@ -69,6 +69,20 @@ def test_a_copy_in_another_split_blocks_and_both_files_are_named(folder: Path, t
     assert "test/no_person/copy.png" in html
 
 
+def test_frames_that_became_darker_have_drifted_from_the_reference(folder: Path, tmp_path: Path) -> None:
+    for number, pixels in enumerate(scenes(48, seed=3)):
+        darker = (pixels * 0.5).astype("uint8") if number % 4 < 2 else pixels
+        save(tmp_path / "new" / ("no_person", "person")[number % 2] / f"n{number}" / "a.png", pixels)
+        save(tmp_path / "dark" / ("no_person", "person")[number % 2] / f"n{number}" / "a.png", darker)
+    drifted = {}
+    for name in ("new", "dark"):
+        result = check(str(tmp_path / name), "--reference", str(folder), "--json")
+        assert result.exit_code == 0, result.output
+        drifted[name] = [one for one in findings(result) if one["check"] == "drift"]
+    assert drifted["new"] == []
+    assert [(one["severity"], one["file"].startswith("camera")) for one in drifted["dark"]] == [("warning", True)]
+
+
 def test_a_limit_that_is_given_holds(folder: Path) -> None:
     for number in range(1, 12, 2):
         (folder / "train" / "person" / f"s{number}" / "a.png").unlink()
