@@ -24,6 +24,7 @@ from prefect.events import Event as PrefectEvent
 from prefect.events.related import related_resources_from_run_context
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.utilities.asyncutils import run_coro_as_sync
+from pydantic import ValidationError
 
 from tasks import alerts, channels, frame_index, outbox
 from tasks.candidates import FinishedRun
@@ -66,7 +67,7 @@ def send_unsent() -> int:
         for key in outbox.unsent(store):
             try:
                 _deliver(store, store.get_record(key, outbox.Told), of_this_run=False)
-            except (RecordDamaged, ObjectMissing, PrefectHTTPStatusError) as error:
+            except (RecordDamaged, ValidationError, ObjectMissing, PrefectHTTPStatusError) as error:
                 if isinstance(error, PrefectHTTPStatusError) and error.response.status_code not in REFUSED:
                     raise
                 # It will not be taken later either, and must not hold up those after it.

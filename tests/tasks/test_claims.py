@@ -9,12 +9,11 @@ from multiprocessing.synchronize import Barrier
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from tasks import claims
 from tasks.claims import Claim, Entry, Outcome
 from tasks.settings import Settings
-from tasks.store import Store
+from tasks.store import RecordDamaged, Store
 
 WATCHERS = 8
 
@@ -200,7 +199,7 @@ def test_the_same_frames_claimed_in_another_bucket_or_later_have_another_digest(
 def test_a_claim_that_was_changed_by_hand_is_refused(store: Store) -> None:
     mine = made(store, claim())
     store.put(mine.key, mine.model_dump_json().replace('"rows":400', '"rows":4000').encode())
-    with pytest.raises(ValidationError, match="was changed after it was written"):
+    with pytest.raises(RecordDamaged, match="was changed after it was written"):
         claims.newest(store)
 
 
