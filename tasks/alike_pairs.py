@@ -2,7 +2,7 @@
 
 In three steps, each on what the one before left: every frame against every other, as 300 numbers each (matrix products
 in float32); the candidates' thumbnails laid over each other; their pixels laid over each other (tasks/aligned.py).
-11,600 frames, a seventh of them copies, take 7 s on two free cores, 21 s on busy ones.
+11,600 frames, a seventh of them copies, took 8 s, on busy cores 22 s.
 
 Each frame is compared closely with the few that are nearest to it, per split and within its session: so a frame that
 sits still for a thousand frames gives thousands of pairs, not a million, and still every one of them is found. Frames

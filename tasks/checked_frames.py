@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from tasks import frame_index
 from tasks.frames import HEIGHT, WIDTH, FramePixels, FrameRefused, decode, read_file
 from tasks.labelled_folder import LabelledFile, LabelledFolder
 from tasks.lineage import DatasetVersion
@@ -23,16 +24,10 @@ from tasks.parallel import cores, in_parallel
 from tasks.progress import Progress, silent
 from tasks.store import Store
 
+_INDEXED = ("key", "sha256", "pixels_sha256", "device", "session", "captured_at", "label", "split")
 SCHEMA = pa.schema(
     [
-        ("key", pa.string()),
-        ("sha256", pa.string()),
-        ("pixels_sha256", pa.string()),
-        ("device", pa.string()),
-        ("session", pa.string()),
-        ("captured_at", pa.timestamp("us", "UTC")),
-        ("label", pa.string()),
-        ("split", pa.string()),
+        *(frame_index.SCHEMA.field(name) for name in _INDEXED),
         ("width", pa.int32()),  # of the file's picture, where the frames are from files
         ("height", pa.int32()),
     ]

@@ -121,7 +121,7 @@ def stuck_sensor(
         check="stuck_sensor",
         severity="warning",
         findings=worst_first(findings),
-        observed=f"{pictures.total()} pictures came {min_repeats} times or more" + (f": {told}" if told else ""),
+        observed=f"{pictures.total()} of the pictures came {min_repeats} times or more" + (f": {told}" if told else ""),
         advice="restart the device and look at its next frames; keep one frame of each picture",
         looked_at=len(keys),
     )

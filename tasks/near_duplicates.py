@@ -16,14 +16,13 @@ from tasks.aligned import plain
 from tasks.alike_pairs import NEAREST, SAME, Alike
 from tasks.checked_frames import CheckedFrames
 from tasks.findings import CheckResult, Finding, worst_first
-from tasks.progress import Progress, silent
 
 # Similarity from which a pair in two splits stops a run. Of 28 pairs that 16,216 photographs have between sessions the
 # only wrong one is at 0.80; the margin above `aligned.LIMIT` is for cameras that are unlike those.
 SURE = 0.8
 
 
-def exact_duplicates(frames: CheckedFrames, pairs: Sequence[Alike], progress: Progress = silent) -> CheckResult:
+def exact_duplicates(frames: CheckedFrames, pairs: Sequence[Alike]) -> CheckResult:
     """Frames with the same pixels as an earlier one, both in one split or without splits. Warning: ingest drops them.
 
     Score 1. Copies in two splits are `near_duplicates_across_splits`.
@@ -43,7 +42,7 @@ def exact_duplicates(frames: CheckedFrames, pairs: Sequence[Alike], progress: Pr
 
 
 def near_duplicates_across_splits(
-    frames: CheckedFrames, pairs: Sequence[Alike], sure: float = SURE, progress: Progress = silent
+    frames: CheckedFrames, pairs: Sequence[Alike], sure: float = SURE
 ) -> tuple[CheckResult, CheckResult]:
     """The same picture in two splits: blocking from similarity `sure` on, and a warning below.
 
@@ -82,7 +81,7 @@ def near_duplicates_across_splits(
     return sure_result, unsure
 
 
-def near_duplicates_in_split(frames: CheckedFrames, pairs: Sequence[Alike], progress: Progress = silent) -> CheckResult:
+def near_duplicates_in_split(frames: CheckedFrames, pairs: Sequence[Alike]) -> CheckResult:
     """Near copies in different sessions of one split, or of a set without splits. Warning.
 
     Near copies within a session are how cameras work: they are counted in `observed` and not listed.
@@ -104,9 +103,7 @@ def near_duplicates_in_split(frames: CheckedFrames, pairs: Sequence[Alike], prog
     )
 
 
-def label_conflicts(
-    frames: CheckedFrames, pairs: Sequence[Alike], progress: Progress = silent
-) -> tuple[CheckResult, CheckResult]:
+def label_conflicts(frames: CheckedFrames, pairs: Sequence[Alike]) -> tuple[CheckResult, CheckResult]:
     """The same pixels with two labels (blocking), and near copies with two labels (warning).
 
     Of identical frames each is compared with the first that has the other label. Frames without a label are left out.
@@ -145,7 +142,7 @@ def label_conflicts(
     )
 
 
-def session_leakage(frames: CheckedFrames, pairs: Sequence[Alike] = (), progress: Progress = silent) -> CheckResult:
+def session_leakage(frames: CheckedFrames) -> CheckResult:
     """Sessions with frames in two splits: one finding a session, blocking. `file` is in its smaller split, `other` in
     its largest; the score is twice the share of its frames outside the largest, at most 1."""
     split, session, keys = frames.column("split"), frames.column("session"), frames.column("key")

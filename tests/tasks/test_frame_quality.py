@@ -61,7 +61,7 @@ def test_a_device_that_sends_one_picture_again_and_again_is_stuck_and_another_de
     assert names(result) == {"0040.png", "0041.png", "0042.png"}
     assert {finding.other for finding in result.findings} == {"0000.png"}
     assert {finding.note for finding in result.findings} == {"cam sent these pixels 4 times"}
-    assert result.observed == "1 pictures came 3 times or more: cam (1)"
+    assert result.observed == "1 of the pictures came 3 times or more: cam (1)"
 
 
 def test_repeats_that_the_index_knows_of_count() -> None:

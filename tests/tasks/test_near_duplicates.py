@@ -3,13 +3,11 @@
 Not here: how well it does on photographs (benchmarks/duplicates.py), and how the checks are shown.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
-import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
@@ -22,6 +20,7 @@ from tasks.near_duplicates import (
     near_duplicates_in_split,
     session_leakage,
 )
+from tests.tasks.checkable import checkable
 from tests.tasks.pictures import pixels_of, scene
 
 Pixels = NDArray[np.uint8]
@@ -29,14 +28,9 @@ Pixels = NDArray[np.uint8]
 
 def frames_of(pixels: Sequence[Pixels], **columns: Sequence[str | None]) -> CheckedFrames:
     """Frames f000, f001, ..., each in a session of its own where `columns` does not say otherwise."""
-    stack = np.stack(pixels)
-    names = [f"f{number:03}" for number in range(len(stack))]
-    digests = [hashlib.sha256(one.tobytes()).hexdigest() for one in stack]
-    nothing = [None] * len(stack)
-    table = dict.fromkeys(SCHEMA.names, nothing)
-    table |= {"key": names, "sha256": digests, "pixels_sha256": digests, "device": ["cam"] * len(stack)}
-    table |= {"session": [f"s{name}" for name in names], "label": ["person"] * len(stack)}
-    return CheckedFrames(pa.table(table | columns, SCHEMA), lambda indices: stack[indices])
+    count = len(pixels)
+    given: dict[str, Sequence[str | None]] = {"label": ["person"] * count, **columns}
+    return checkable(np.stack(pixels), key=[f"f{number:03}" for number in range(count)], **given)
 
 
 def picture(seed: int) -> Pixels:
