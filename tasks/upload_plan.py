@@ -105,7 +105,7 @@ def plan(store: Store, files: Sequence[LabelledFile], progress: Progress) -> Pla
     leaks = across_splits([one.candidate for one in good if one.candidate.split])
     if leaks:
         notes.append(
-            f"{leaks:,} groups of look-alike images lie in more than one of the imported splits: "
+            f"{leaks:,} {'group' if leaks == 1 else 'groups'} of look-alike images in more than one imported split: "
             "the figures on test will be too good"
         )
     return Plan(

@@ -194,7 +194,7 @@ def test_look_alikes_across_imported_splits_are_said(store: Store, tmp_path: Pat
     put(tmp_path, "test/person/b.png", encoded(scene(1), "PNG"))
     put(tmp_path, "test/person/c.png", encoded(scene(2), "PNG"))
     summary = imported(store, tmp_path)
-    assert any(note.startswith("1 groups of look-alike images") for note in summary.notes)
+    assert any(note.startswith("1 group of look-alike images") for note in summary.notes)
     assert len({key.split("/")[3] for key in keys(store)}) == 3
 
 
